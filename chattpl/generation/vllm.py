@@ -1,0 +1,163 @@
+"""vLLM in this process, on a GPU or on its CPU build."""
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from chattpl.errors import UserError
+from chattpl.generation.base import Completion, Engine, Sampling
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+logger = logging.getLogger(__name__)
+
+GIB = 2**30
+CPU_SEQUENCES, CPU_TOKENS = 256, 1024  # what the KV cache should hold at once on a CPU
+
+# vLLM reads these when it is imported. In one process, weights can be handed over without a copy.
+ENVIRONMENT = {
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    "VLLM_LOGGING_LEVEL": "WARNING",
+    "VLLM_CONFIGURE_LOGGING": "1",
+    "VLLM_USE_FLASHINFER_SAMPLER": "0",
+    "VLLM_NO_USAGE_STATS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+
+
+class VLLMEngine(Engine):
+    """One `vllm.LLM`. On a GPU it sleeps while a model trains; on a CPU there is no need to."""
+
+    name = "vllm"
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        device: str,
+        dtype: str,
+        max_model_len: int,
+        gpu_memory_utilization: float,
+        kv_cache_gib: float | None,
+        enforce_eager: bool | None,
+        trust_remote_code: bool,
+    ):
+        for name, value in ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
+        self.max_model_len = max_model_len
+        self._can_sleep = device == "cuda"
+        self._asleep = False
+        on_cpu = device == "cpu"
+        arguments: dict[str, Any] = {
+            "model": str(folder),
+            "dtype": dtype,
+            "max_model_len": max_model_len,
+            "enforce_eager": on_cpu if enforce_eager is None else enforce_eager,
+            "enable_sleep_mode": self._can_sleep,
+            "gpu_memory_utilization": gpu_memory_utilization,
+            "trust_remote_code": trust_remote_code,
+            "logprobs_mode": "processed_logprobs",  # of the distribution that is drawn from, as GRPO's ratio needs
+            "disable_log_stats": True,
+            "use_tqdm_on_load": sys.stderr.isatty(),
+            "seed": 0,
+        }
+        if kv_cache_gib is not None:
+            arguments["kv_cache_memory_bytes"] = int(kv_cache_gib * GIB)
+        elif on_cpu:
+            arguments["kv_cache_memory_bytes"] = _cpu_cache_bytes(folder, max_model_len)
+        self._llm = _start(arguments)
+
+    def generate(self, prompts: list[list[int]], sampling: Sampling, seeds: list[int]) -> list[Completion]:
+        from vllm import SamplingParams
+
+        assert not self._asleep, "weights must be loaded before an engine that slept can generate"
+        self._llm.reset_prefix_cache()  # so that what was asked before cannot change how this is computed
+        parameters = [
+            SamplingParams(
+                max_tokens=sampling.max_tokens,
+                temperature=sampling.temperature,
+                top_p=sampling.top_p,
+                stop_token_ids=list(sampling.stop.token_ids),
+                stop=list(sampling.stop.strings),
+                logprobs=0 if sampling.logprobs else None,
+                seed=seed if sampling.temperature > 0 else None,
+            )
+            for seed in seeds
+        ]
+        inputs = [{"prompt_token_ids": prompt} for prompt in prompts]
+        outputs = self._llm.generate(inputs, parameters, use_tqdm=sys.stderr.isatty())
+        return [_completion(output.outputs[0]) for output in outputs]
+
+    def load_weights(self, weights: "Path | Iterable[tuple[str, Tensor]]") -> None:
+        if self._asleep:
+            self._llm.wake_up(tags=["weights"])
+        key = "weights_path" if isinstance(weights, Path) else "weights_iterator"
+        value = str(weights) if isinstance(weights, Path) else iter(weights)
+        self._llm.collective_rpc("reload_weights", kwargs={key: value})
+        if self._asleep:
+            self._llm.wake_up(tags=["kv_cache"])
+            self._asleep = False
+        self._llm.reset_prefix_cache()
+        self.loaded = None
+
+    def sleep(self) -> None:
+        if self._can_sleep and not self._asleep:
+            self._llm.sleep(level=2)
+            self._asleep = True
+            self.loaded = None
+
+    def close(self) -> None:
+        self._llm.llm_engine.engine_core.shutdown()
+        del self._llm
+
+
+def _start(arguments: dict[str, Any]) -> Any:
+    """Start vLLM, with half the KV cache again where memory does not suffice."""
+    from vllm import LLM
+
+    while True:
+        try:
+            return LLM(**arguments)
+        except (RuntimeError, ValueError) as error:
+            cache = arguments.get("kv_cache_memory_bytes", 0)
+            if "memory" not in str(error).lower():
+                raise
+            if cache < GIB // 4:
+                raise UserError(
+                    f"vLLM finds too little memory ({str(error).strip().splitlines()[0]}); set "
+                    "engine.kv_cache_gib, engine.gpu_memory_utilization or engine.max_model_len lower"
+                ) from error
+            arguments = {**arguments, "kv_cache_memory_bytes": cache // 2}
+            logger.warning("vLLM did not start with a KV cache of %.2f GiB, trying half of it", cache / GIB)
+
+
+def _cpu_cache_bytes(folder: Path, max_model_len: int) -> int:
+    """Room for a full batch of middling length, at most a quarter of the memory that is free."""
+    import psutil
+
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config = config.get("text_config", config)
+    heads = config["num_attention_heads"]
+    head_size = config.get("head_dim") or config["hidden_size"] // heads
+    key_values = config.get("num_key_value_heads") or heads
+    per_token = 2 * config["num_hidden_layers"] * key_values * head_size * 2  # keys and values of two bytes
+    wanted = CPU_SEQUENCES * min(max_model_len, CPU_TOKENS) * per_token
+    least = max_model_len * per_token * 2
+    return max(least, min(wanted, psutil.virtual_memory().available // 4), GIB // 4)
+
+
+def _completion(output: Any) -> Completion:
+    if output.finish_reason == "length":
+        reason = "length"
+    else:
+        reason = "stop" if isinstance(output.stop_reason, str) else "eos"
+    ids = list(output.token_ids)
+    logprobs = None
+    if output.logprobs is not None:
+        logprobs = [step[token].logprob for step, token in zip(output.logprobs, ids, strict=True)]
+    return Completion(ids, reason, logprobs)

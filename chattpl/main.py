@@ -1,0 +1,56 @@
+"""The one entry point: composed configuration -> one cell -> its stages.
+
+python -m chattpl.main train.method=grpo eval.format=raw      one cell
+python -m chattpl.main -m 'experiment=glob(*)' eval.format=chat,raw      a sweep
+"""
+
+import os
+import sys
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from chattpl import signals
+from chattpl.complaints import CONFIGURATION_ERRORS, explain
+from chattpl.config import register_schema
+from chattpl.errors import Interrupted
+from chattpl.jobs import Outcome, conclude, log_to_terminal, run_job
+
+_outcomes: list[Outcome] = []  # of a single run: Hydra's main returns nothing
+register_schema()
+sys.path.append(str(Path(__file__).parent / "plugins"))  # where Hydra finds the sweeper
+
+
+def job(composed: DictConfig) -> Outcome:
+    """One cell, in whatever process a launcher put it."""
+    log_to_terminal()
+    with signals.handled():
+        outcome = run_job(composed)
+    if HydraConfig.get().mode != RunMode.MULTIRUN:
+        _outcomes.append(outcome)
+    return outcome
+
+
+def main() -> None:
+    """Run what the command line says; end with status 0, 1 (the user can mend it), 130 or 143 (interrupted)."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra's own report of an error has many lines; ours has one
+    try:
+        with signals.handled():
+            hydra.main(version_base="1.3", config_path="../conf", config_name="config")(job)()
+            if _outcomes:
+                conclude(_outcomes)
+    except CONFIGURATION_ERRORS as error:
+        print(f"error: {explain(error)}", file=sys.stderr)
+        sys.exit(1)
+    except Interrupted as interrupted:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        sys.exit(128 + interrupted.signum)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""What ought to be the same in all cells and is not: a comparison across such a difference is not like for like."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from chattpl.report.collect import Cell, format_order
+from chattpl.report.text import escape, plain, short
+
+
+def likeness(cells: list[Cell]) -> str:
+    """The section on what differs beside model and format, as Markdown."""
+    lines = [f"* {line}" for line in _differences(cells)]
+    lines += [
+        f"* Cell {escape(cell.name)}: {plain(cell.summary['not_fitting'])} prompts did not fit (graded as no answer)."
+        for cell in cells
+        if cell.summary.get("not_fitting")
+    ]
+    if not lines:
+        return "All cells agree in task, number of samples, engine and versions, and in the prompts of each format."
+    return "\n".join(("A comparison across these cells is not like for like:", "", *lines))
+
+
+def _differences(cells: list[Cell]) -> Iterator[str]:
+    """One line for each thing that ought to be the same in all cells and is not."""
+    for key, words in (("task", "The task"), ("n", "The number of samples n"), ("engine", "The engine")):
+        yield from _difference(words, cells, [cell.summary.get(key) for cell in cells])
+    for package in packages(cells):
+        values = [versions_of(cell).get(package) for cell in cells]
+        yield from _difference(f"The version of {escape(package)}", cells, values)
+    for name in format_order(cell.format for cell in cells):
+        members = [cell for cell in cells if cell.format == name]
+        prints = [short(cell.summary.get("prompt_fingerprint")) for cell in members]
+        yield from _difference(f"The fingerprint of the {escape(name)} prompts", members, prints)
+
+
+def _difference(words: str, cells: list[Cell], values: list[Any]) -> Iterator[str]:
+    holders: dict[str, list[str]] = {}
+    for cell, value in zip(cells, values, strict=True):
+        holders.setdefault(plain(value), []).append(escape(cell.name))
+    if len(holders) > 1:
+        most = max(holders, key=lambda value: len(holders[value]))  # the first of the largest
+        parts = [f"{value} in {', '.join(names)}" for value, names in holders.items() if value != most]
+        yield f"{words} differs: {'; '.join(parts)}; {most} in {_rest(holders[most])}."
+
+
+def _rest(names: list[str]) -> str:
+    return f"the other {len(names)}" if len(names) > 1 else names[0]
+
+
+def packages(cells: list[Cell]) -> list[str]:
+    """All packages whose version some cell names."""
+    return sorted({package for cell in cells for package in versions_of(cell)})
+
+
+def versions_of(cell: Cell) -> dict[str, Any]:
+    """The versions that the cell was evaluated with, by package."""
+    versions = cell.summary.get("versions")
+    return versions if isinstance(versions, dict) else {}

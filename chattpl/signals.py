@@ -1,0 +1,60 @@
+"""Ctrl-C and a cluster's SIGTERM: end in order, with what was done kept.
+
+Outside a training run a signal raises `Interrupted` where the program stands. Within one it waits for the end of
+the step, so that a checkpoint can be written; a second signal does not wait.
+"""
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+from chattpl.errors import Interrupted
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class _State:
+    """What the handler knows. Signals are the process's, so there is one."""
+
+    deferring = False
+    pending: int | None = None
+
+
+def _handle(signum: int, _frame: FrameType | None) -> None:
+    if _State.deferring and _State.pending is None:
+        _State.pending = signum
+        return
+    raise Interrupted(signum)
+
+
+@contextlib.contextmanager
+def handled() -> Iterator[None]:
+    """Turn both signals into `Interrupted`. Elsewhere than in the main thread signals do not arrive: no effect."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {signum: signal.signal(signum, _handle) for signum in SIGNALS}
+    try:
+        yield
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+
+
+@contextlib.contextmanager
+def deferred() -> Iterator[None]:
+    """Hold a signal back until the end, or until `pending` is asked; then raise it."""
+    _State.deferring, _State.pending = True, None
+    try:
+        yield
+    finally:
+        _State.deferring = False
+    if _State.pending is not None:
+        raise Interrupted(_State.pending)
+
+
+def pending() -> bool:
+    """Whether a signal waits."""
+    return _State.pending is not None

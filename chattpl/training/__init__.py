@@ -1,0 +1,1 @@
+"""Training: stock TRL trainers, fed with the token ids that `chattpl.formats` makes."""

@@ -1,0 +1,435 @@
+"""The report on made-up studies: what is read, in which order, what is said, and that nothing half-written is seen."""
+
+import io
+import json
+import logging
+import multiprocessing
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas
+import pytest
+from markdown_it import MarkdownIt
+from PIL import Image
+from rich.console import Console
+
+from chattpl.errors import UserError
+from chattpl.report import print_table, write_report
+from chattpl.report.collect import collect_cells, to_frame
+from chattpl.report.page import render
+from chattpl.report.pairs import compare_formats
+from chattpl.report.stats import wilson_interval
+
+ROOT = Path(__file__).parents[1]
+FILES = ("accuracy_bar.png", "accuracy_grouped.png", "comparison.csv", "eval_template_scatter.png", "report.md")
+PICTURES = tuple(name for name in FILES if name.endswith(".png"))
+TRAININGS = {
+    "sft_chat_template": ("chat", "sft", "answer"),
+    "grpo_chat_template": ("chat", "grpo", None),
+    "sft_no_chat_full_loss": ("raw", "sft", "full"),
+    "base": (None, "none", None),
+}
+HOSTILE = "x|<img src=1 onerror=alert(1)>`[a](http://evil)*b*$y$"
+
+
+def add_cell(
+    study: Path, model: str, eval_format: str, right: range, n: int = 100, suffix: str = "", **changes
+) -> Path:
+    """A finished cell that answered the samples in `right` correctly."""
+    entries = [
+        {"index": i, "question": f"{i} + 1?", "gold": str(i + 1), "output": f"#### {i + 1}", "correct": i in right}
+        for i in range(n)
+    ]
+    correct = sum(entry["correct"] for entry in entries)
+    low, high = wilson_interval(correct, n)
+    train_format, method, masking = TRAININGS.get(model.split("--")[0], ("mine", "sft", "answer"))
+    summary = {
+        **{"study": study.name, "model_name": model, "task": "arithmetic", "eval_format": eval_format, "seed": 0},
+        **{"train_format": train_format, "train_method": method, "train_masking": masking},
+        **{"n": n, "correct": correct, "accuracy": correct / n, "ci_low": low, "ci_high": high},
+        **{"strict_accuracy": correct / n, "no_answer_rate": 0.0, "truncated_rate": 0.0, "run_on_rate": 0.0},
+        **{"mean_completion_tokens": 31.5, "engine": "vllm", "seconds": 2.0, "tokens_per_second": 640.0},
+        **{"model_fingerprint": f"{model:0<64}", "prompt_fingerprint": f"{eval_format:0<64}"},
+        **{"versions": {"torch": "2.13.0", "vllm": "0.31.0"}, **changes},
+    }
+    folder = study / "eval" / f"{model}_eval_{eval_format}{suffix}"
+    folder.mkdir(parents=True)
+    (folder / "results.json").write_text(json.dumps(entries))
+    (folder / "summary.json").write_text(json.dumps(summary))
+    return folder
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    """Two models in two formats: chat beats raw clearly for the first, and not at all for the second."""
+    folder = tmp_path / "arithmetic-tiny"
+    add_cell(folder, "base", "raw", range(39))
+    add_cell(folder, "base", "chat", range(40))
+    add_cell(folder, "sft_chat_template", "raw", range(50))
+    add_cell(folder, "sft_chat_template", "chat", range(80))
+    return folder
+
+
+def frame_of(study: Path) -> pandas.DataFrame:
+    return to_frame(collect_cells(study))
+
+
+def page_of(study: Path) -> str:
+    """report.md without the pictures, which take longer."""
+    cells = collect_cells(study)
+    return render(study.name, cells, to_frame(cells), compare_formats(cells))
+
+
+def section(page: str, title: str) -> str:
+    return page.split(f"## {title}\n")[1].split("\n## ")[0]
+
+
+def shown(page: str) -> str:
+    """The text that a reader of the rendered page sees."""
+    return " ".join(
+        child.content for token in MarkdownIt().enable("table").parse(page) for child in token.children or []
+    )
+
+
+# What is read
+
+
+def test_a_report_has_its_five_files_and_no_other(study):
+    write_report(study)
+    assert sorted(path.name for path in (study / "report").iterdir()) == sorted(FILES)
+
+
+def test_a_study_without_a_finished_cell_is_a_user_error(tmp_path):
+    (tmp_path / "empty/eval/base_eval_chat").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"^study empty holds nothing to report: no eval/\*/summary\.json[^\n]*$"):
+        write_report(tmp_path / "empty")
+    assert not (tmp_path / "empty/report").exists()
+
+
+def test_a_cell_without_summary_is_not_reported(study):
+    (study / "eval/base_eval_raw/summary.json").unlink()
+    assert "base_eval_raw" not in set(frame_of(study)["cell"])
+
+
+@pytest.mark.parametrize("damage", ["", '{"model_name": "ba', "[]", "null", '{"model_name": "base"}', "\x00"])
+def test_a_damaged_summary_is_left_out_with_a_warning_that_names_it(study, caplog, damage):
+    (study / "eval/base_eval_raw/summary.json").write_text(damage)
+    with caplog.at_level(logging.WARNING):
+        frame = frame_of(study)
+    assert len(frame) == 3
+    assert "base_eval_raw/summary.json" in caplog.text
+
+
+def test_a_summary_with_a_figure_of_the_wrong_type_is_left_out(study):
+    add_cell(study, "grpo_chat_template", "chat", range(5), accuracy="high")
+    assert len(frame_of(study)) == 4
+
+
+def test_a_study_whose_only_summary_is_damaged_is_a_user_error(tmp_path):
+    (add_cell(tmp_path / "one", "base", "chat", range(5)) / "summary.json").write_text("{")
+    with pytest.raises(UserError, match="nothing to report"):
+        write_report(tmp_path / "one")
+
+
+def test_importing_the_report_loads_neither_torch_nor_matplotlib_nor_pandas():
+    code = (
+        "import sys, chattpl.report; sys.exit(any(name in sys.modules for name in ('torch', 'matplotlib', 'pandas')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+def test_writing_a_report_never_loads_torch(study):
+    code = (
+        "import sys, pathlib; from chattpl.report import write_report; write_report(pathlib.Path(sys.argv[1]));"
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code, str(study)], cwd=ROOT).returncode == 0
+
+
+# The comparison
+
+
+def test_cells_stand_in_the_order_of_the_experiment(tmp_path):
+    models = ["sft_mine", "base--seed=1", "base", "grpo_no_chat", "sft_no_chat_mask_q", "grpo_mine"]
+    models += ["sft_chat_template_full_loss", "sft_no_chat_full_loss", "grpo_chat_template", "sft_chat_template"]
+    for model in models:
+        add_cell(tmp_path / "s", model, "chat", range(5), n=10)
+    assert list(frame_of(tmp_path / "s")["model_name"]) == [
+        *("sft_chat_template", "grpo_chat_template", "sft_no_chat_full_loss", "sft_no_chat_mask_q", "grpo_no_chat"),
+        *("base", "base--seed=1", "sft_chat_template_full_loss", "grpo_mine", "sft_mine"),
+    ]
+
+
+def test_formats_stand_in_the_order_chat_raw_others_and_a_variant_after_its_own_cell(tmp_path):
+    for eval_format in ("zero", "alpha", "raw", "chat"):
+        add_cell(tmp_path / "s", "base", eval_format, range(5), n=10)
+    add_cell(tmp_path / "s", "base", "chat", range(5), n=10, suffix="--eval.max_tokens=64")
+    names = [name.removeprefix("base_eval_") for name in frame_of(tmp_path / "s")["cell"]]
+    assert names == ["chat", "chat--eval.max_tokens=64", "raw", "alpha", "zero"]
+
+
+def test_comparison_csv_holds_the_figures_of_the_summaries(study):
+    write_report(study)
+    row = pandas.read_csv(study / "report/comparison.csv").set_index("cell").loc["sft_chat_template_eval_chat"]
+    assert (row["n"], row["correct"], row["accuracy"], row["train_masking"]) == (100, 80, 0.8, "answer")
+    assert (row["ci_low"], row["ci_high"]) == pytest.approx(wilson_interval(80, 100))
+
+
+def test_a_masking_that_means_nothing_is_empty_in_comparison_csv(study):
+    write_report(study)
+    frame = pandas.read_csv(study / "report/comparison.csv").set_index("cell")
+    assert pandas.isna(frame.loc["base_eval_chat", "train_masking"])
+
+
+def test_optional_figures_have_a_column_where_a_cell_has_them(study):
+    add_cell(study, "grpo_chat_template", "chat", range(5), not_fitting=3)
+    assert frame_of(study).set_index("cell")["not_fitting"]["grpo_chat_template_eval_chat"] == 3
+
+
+# What is said
+
+
+def test_a_clear_winner_is_named_with_points_interval_and_p(study):
+    found = section(page_of(study), "Evaluation formats against each other")
+    assert re.search(r"sft_chat_template: chat beats raw by 30\.0 points \[\d+\.\d, \d+\.\d\], p < 0\.001\.", found)
+
+
+def test_the_winner_may_be_raw(tmp_path):
+    add_cell(tmp_path / "s", "base", "chat", range(50))
+    add_cell(tmp_path / "s", "base", "raw", range(80))
+    assert "raw beats chat by 30.0 points [" in page_of(tmp_path / "s")
+
+
+def test_a_difference_within_chance_is_not_called_one(study):
+    found = section(page_of(study), "Evaluation formats against each other")
+    assert "Model base: no difference between chat and raw can be told apart from chance at n=100" in found
+
+
+def test_a_difference_that_holms_adjustment_takes_away_is_said_to_be_possible_chance(study):
+    add_cell(study, "grpo_chat_template", "chat", range(50))
+    add_cell(study, "grpo_chat_template", "raw", range(44))
+    found = section(page_of(study), "Evaluation formats against each other")
+    assert "chat is ahead of raw by 6.0 points" in found
+    assert "p = 0.062 among 3 comparisons it may be chance" in found
+
+
+def test_all_pairs_of_formats_are_compared_chat_against_raw_first(study):
+    add_cell(study, "base", "mine", range(30))
+    pairs = [(pair.first, pair.second) for pair in compare_formats(collect_cells(study)) if pair.group == "base"]
+    assert pairs == [("chat", "raw"), ("chat", "mine"), ("raw", "mine")]
+
+
+def test_a_variant_of_the_evaluation_is_compared_with_its_like_alone(study):
+    for eval_format in ("chat", "raw"):
+        add_cell(study, "base", eval_format, range(20), suffix="--eval.max_tokens=64")
+    groups = [pair.group for pair in compare_formats(collect_cells(study))]
+    assert groups == ["sft_chat_template", "base", "base--eval.max_tokens=64"]
+
+
+def test_samples_are_paired_by_index_not_by_place(study):
+    path = study / "eval/base_eval_raw/results.json"
+    path.write_text(json.dumps(json.loads(path.read_text())[::-1]))
+    comparison = compare_formats(collect_cells(study))[1].comparison
+    assert (comparison.both, comparison.only_first, comparison.only_second) == (39, 1, 0)
+
+
+def test_only_the_samples_that_both_cells_answered_are_compared(tmp_path):
+    add_cell(tmp_path / "s", "base", "chat", range(40), n=50)
+    add_cell(tmp_path / "s", "base", "raw", range(40), n=100)
+    assert compare_formats(collect_cells(tmp_path / "s"))[0].comparison.n == 50
+
+
+@pytest.mark.parametrize(
+    "damage", [None, "{", '[{"index": 0}]', '[{"index":0,"question":"","gold":"","correct":"yes"}]']
+)
+def test_a_cell_with_damaged_results_is_reported_but_not_compared(study, damage):
+    path = study / "eval/base_eval_raw/results.json"
+    path.unlink() if damage is None else path.write_text(damage)
+    page = page_of(study)
+    assert "chat and raw are not compared, because results.json of base_eval_raw cannot be read" in page
+    assert "| base_eval_raw |" in section(page, "Cells")
+
+
+def test_cells_that_sampled_several_answers_are_not_compared(tmp_path):
+    for eval_format in ("chat", "raw"):
+        add_cell(tmp_path / "s", "base", eval_format, range(20), num_samples=4)
+    assert "several answers were sampled per question" in page_of(tmp_path / "s")
+
+
+def test_a_model_in_one_format_alone_has_nothing_to_compare(tmp_path):
+    add_cell(tmp_path / "s", "base", "chat", range(20))
+    assert "there is nothing to compare" in section(page_of(tmp_path / "s"), "Evaluation formats against each other")
+
+
+def test_a_cell_with_many_answers_failed_in_form_is_named(study):
+    add_cell(study, "grpo_chat_template", "raw", range(30), truncated_rate=0.12, no_answer_rate=0.051, run_on_rate=0.05)
+    found = section(page_of(study), "Answers that failed in their form")
+    line = "Cell grpo_chat_template_eval_raw: 12.0 % cut off at the token limit, 5.1 % without an answer."
+    assert line in found
+    assert found.count("* Cell") == 1
+
+
+def test_a_study_of_sound_cells_names_none(study):
+    assert "No cell has more than 5%" in section(page_of(study), "Answers that failed in their form")
+
+
+def test_cells_that_agree_are_like_for_like(study):
+    assert section(page_of(study), "Like for like?").strip().startswith("All cells agree")
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"n": 50}, "The number of samples n differs: 50 in grpo_chat_template_eval_raw; 100 in the other 4."),
+        ({"engine": "transformers"}, "The engine differs: transformers in grpo_chat_template_eval_raw; vllm in"),
+        ({"versions": {"torch": "2.12.0"}}, "The version of torch differs: 2.12.0 in grpo_chat_template_eval_raw;"),
+        ({"prompt_fingerprint": "f" * 64}, "The fingerprint of the raw prompts differs: ffffffffffff in grpo_chat"),
+        ({"not_fitting": 3}, "Cell grpo_chat_template_eval_raw: 3 prompts did not fit"),
+    ],
+)
+def test_what_is_not_like_for_like_is_said(study, changes, line):
+    add_cell(study, "grpo_chat_template", "raw", range(20), **changes)
+    assert line in section(page_of(study), "Like for like?")
+
+
+def test_the_page_shows_the_three_pictures(study):
+    page = page_of(study)
+    assert all(f"]({name})" in page for name in PICTURES)
+
+
+def test_hostile_names_are_shown_as_they_are_and_nothing_else(tmp_path):
+    add_cell(tmp_path / "s", "m", "chat", range(5), n=10, task=HOSTILE, engine=HOSTILE)
+    add_cell(tmp_path / "s", "m", "raw", range(5), n=10, versions={HOSTILE: HOSTILE}, train_method=HOSTILE)
+    page = page_of(tmp_path / "s")
+    kinds = {child.type for token in MarkdownIt().enable("table").parse(page) for child in token.children or []}
+    assert kinds == {"text", "image"}
+    assert shown(page).count(HOSTILE) >= 4
+    assert "<img" not in page
+
+
+def test_a_newline_in_a_name_breaks_no_table(tmp_path):
+    add_cell(tmp_path / "s", "m", "chat", range(5), n=10, engine="a\n\n# b\n| c |")
+    page = page_of(tmp_path / "s")
+    assert "\n# b" not in page
+    assert "a # b | c |" in shown(page)
+
+
+def test_an_output_never_reaches_the_page(study):
+    path = study / "eval/base_eval_raw/results.json"
+    path.write_text(path.read_text().replace("#### 1", "<script>alert(1)</script>"))
+    assert "script" not in page_of(study)
+
+
+def test_the_same_study_gives_the_same_bytes(study):
+    write_report(study)
+    first = {name: (study / "report" / name).read_bytes() for name in FILES}
+    write_report(study)
+    assert {name: (study / "report" / name).read_bytes() for name in FILES} == first
+
+
+# Pictures
+
+
+def dark_ink_at_edge(path: Path) -> bool:
+    """Whether something other than white touches the edge: a label that was cut."""
+    image = Image.open(path).convert("L")
+    width, height = image.size
+    edges = [(0, 0, width, 1), (0, height - 1, width, height), (0, 0, 1, height), (width - 1, 0, width, height)]
+    return any(image.crop(box).getextrema()[0] < 250 for box in edges)
+
+
+@pytest.mark.parametrize("eval_formats", [["chat"], ["raw"], ["chat", "raw"], ["chat", "raw", "mine", "yours"]])
+def test_pictures_are_whole_for_any_number_of_formats(tmp_path, eval_formats):
+    for eval_format in eval_formats:
+        add_cell(tmp_path / "s", "base", eval_format, range(20))
+        add_cell(tmp_path / "s", "sft_chat_template", eval_format, range(100))
+    write_report(tmp_path / "s")
+    for name in PICTURES:
+        Image.open(tmp_path / "s/report" / name).verify()
+
+
+def test_long_and_hostile_names_are_not_cut_in_the_pictures(tmp_path):
+    model = "sft_chat_template--seed=1--" + "k" * 90 + "=$x_1$ \\frac"
+    for eval_format in ("chat", "_raw$"):
+        add_cell(tmp_path / "s", model, eval_format, range(20))
+    write_report(tmp_path / "s")
+    assert not any(dark_ink_at_edge(tmp_path / "s/report" / name) for name in PICTURES)
+
+
+def test_pictures_have_150_dots_per_inch(study):
+    write_report(study)
+    assert Image.open(study / "report/accuracy_bar.png").info["dpi"] == pytest.approx((150, 150), abs=0.1)
+
+
+def test_cells_without_any_sample_can_be_drawn(tmp_path):
+    for eval_format in ("chat", "raw"):
+        add_cell(tmp_path / "s", "base", eval_format, range(5), n=10, accuracy=float("nan"))
+    write_report(tmp_path / "s")
+    assert "| \N{EN DASH} |" in (tmp_path / "s/report/report.md").read_text()
+
+
+# Writing
+
+
+def write_often(study: Path) -> None:
+    for _ in range(2):
+        write_report(study)
+
+
+def test_two_processes_at_once_leave_whole_files_and_a_reader_sees_no_half(study):
+    write_report(study)
+    expected = {name: (study / "report" / name).read_bytes() for name in FILES}
+    context = multiprocessing.get_context("spawn")
+    writers = [context.Process(target=write_often, args=(study,)) for _ in range(2)]
+    for writer in writers:
+        writer.start()
+    while any(writer.is_alive() for writer in writers):
+        assert {name: (study / "report" / name).read_bytes() for name in FILES} == expected
+        time.sleep(0.002)  # leaves the processors to the writers
+    assert [writer.exitcode for writer in writers] == [0, 0]
+    assert sorted(path.name for path in (study / "report").iterdir()) == sorted(FILES)
+
+
+def test_the_leftover_of_a_killed_writer_is_removed(study):
+    (study / "report").mkdir()
+    leftover = study / "report/.report.md.0.tmp"
+    leftover.write_text("half")
+    os.utime(leftover, (0, 0))
+    write_report(study)
+    assert not leftover.exists()
+
+
+# The terminal
+
+
+def printed(frame: pandas.DataFrame, width: int = 100) -> str:
+    console = Console(file=io.StringIO(), width=width)
+    print_table(frame, console)
+    return console.file.getvalue()
+
+
+def test_a_line_of_the_table_tells_the_cell(study):
+    line = next(line for line in printed(frame_of(study)).splitlines() if line.startswith("sft_chat_template"))
+    assert line.split() == [
+        *("sft_chat_template", "chat/sft/answer", "chat", "100", "80.0", "[71,", "87]"),
+        *("80.0", "0.0", "0.0", "0.0", "31.5"),
+    ]
+
+
+def test_the_longest_name_and_large_figures_fit_in_100_columns(tmp_path):
+    large = {"no_answer_rate": 0.999, "truncated_rate": 0.999, "run_on_rate": 0.999, "mean_completion_tokens": 2048.0}
+    add_cell(tmp_path / "s", "sft_chat_template_full_loss", "chat", range(1200), n=1319, **large)
+    lines = printed(frame_of(tmp_path / "s")).splitlines()
+    assert max(len(line) for line in lines) <= 100
+    assert any(line.startswith("sft_chat_template_full_loss ") for line in lines)
+
+
+def test_brackets_and_escapes_in_a_name_are_text(tmp_path):
+    add_cell(tmp_path / "s", "m[red]x[bold]", "chat", range(5), n=10, train_method="\x1b[31m")
+    output = printed(frame_of(tmp_path / "s"))
+    assert "m[red]x[bold]" in output
+    assert "\x1b" not in output
