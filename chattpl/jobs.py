@@ -3,10 +3,12 @@
 import contextlib
 import functools
 import logging
+import os
 import sys
 import traceback
+import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from hydra.core.global_hydra import GlobalHydra
@@ -36,7 +38,7 @@ class Outcome:
     stage: str
     study: Path
     folder: Path
-    done: Done = Done()
+    done: Done = field(default_factory=Done)
     failure: str | None = None
 
 
@@ -137,8 +139,20 @@ def _report(study: Path) -> None:
     logger.info("report: %s", study / "report" / "report.md")
 
 
+# Each cell has its own lines of progress; what libraries add to them is noise where nobody watches a bar.
+QUIET = {
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+}
+
+
 def log_to_terminal() -> None:
     """chattpl's own messages on standard output, once a process."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    warnings.filterwarnings("ignore", category=FutureWarning)
     root = logging.getLogger("chattpl")
     if not root.handlers:
         handler = logging.StreamHandler(sys.stdout)

@@ -3,8 +3,8 @@
 One real sample:
 
     Sample(
-        question="Paul has 4 packs with 9 rulers in each. He gives half of them to Anna. He puts them all into packs of 6. "
-        "How many packs does he fill?",
+        question="Paul has 4 packs with 9 rulers in each. He gives half of them to Anna. He puts them all into "
+        "packs of 6. How many packs does he fill?",
         answer="4 * 9 = 36 rulers\\n36 / 2 = 18 rulers\\n18 / 6 = 3 packs\\n#### 3",
         gold="3",
     )

@@ -85,7 +85,7 @@ def check_fields(method: str, values: dict[str, Any]) -> None:
 
     known = fields_of(method)
     for name, value in values.items():
-        if name in RESERVED or name.startswith("vllm_") and "importance_sampling" not in name:
+        if name in RESERVED or (name.startswith("vllm_") and "importance_sampling" not in name):
             raise UserError(f"{method}.{name}: cannot be set here: {RESERVED.get(name, _SAMPLER)}")
         if name not in known:
             raise UserError(f"{method}.{name}: TRL's {method.upper()}Config has no such field{nearest(name, known)}")

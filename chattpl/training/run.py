@@ -89,14 +89,16 @@ def trainer_arguments(job: Job, kind: type, own: dict[str, Any], **ours: Any) ->
         raise UserError(f"{job.config.train.method}.*: {kind.__name__} refuses the configuration: {reason}") from error
 
 
-class _StopOnSignal(TrainerCallback):
-    """A waiting signal ends the training after this step, with a checkpoint."""
+class _Checkpoints(TrainerCallback):
+    """A waiting signal ends the training after this step, with a checkpoint; the end itself needs none."""
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> TrainerControl:
         if signals.pending():
             control.should_save = control.should_training_stop = True
+        elif state.global_step >= state.max_steps:
+            control.should_save = False  # the model is published next; its optimizer state is of no more use
         return control
 
 
@@ -119,7 +121,7 @@ class _LogProgress(TrainerCallback):
 
 def callbacks() -> list[TrainerCallback]:
     """Those of every training run."""
-    return [_StopOnSignal(), _LogProgress()]
+    return [_Checkpoints(), _LogProgress()]
 
 
 def last_checkpoint(folder: Path) -> Path | None:

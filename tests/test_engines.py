@@ -1,0 +1,130 @@
+"""The two engines behind one interface: real vLLM and real transformers, on the embedded model."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from chattpl.basemodel import EMBEDDED
+from chattpl.generation import Engine, Sampling
+from chattpl.generation.vllm import _cpu_cache_bytes
+from chattpl.tasks.arithmetic import Arithmetic
+
+NAMES = ["vllm_engine", "transformers_engine"]
+
+
+@pytest.fixture(params=NAMES)
+def engine(request) -> Engine:
+    chosen = request.getfixturevalue(request.param)
+    chosen.load_weights(EMBEDDED)
+    return chosen
+
+
+@pytest.fixture(scope="module")
+def prompts(tiny_formats) -> list[list[int]]:
+    return [tiny_formats["chat"].prompt_ids(sample.question) for sample in Arithmetic().load_test()[:12]]
+
+
+@pytest.fixture
+def greedy(tiny_stop) -> Sampling:
+    return Sampling(max_tokens=96, temperature=0.0, top_p=1.0, stop=tiny_stop, logprobs=True)
+
+
+def drawn(tiny_stop) -> Sampling:
+    return Sampling(max_tokens=48, temperature=1.0, top_p=1.0, stop=tiny_stop)
+
+
+def ids(completions) -> list[list[int]]:
+    return [completion.token_ids for completion in completions]
+
+
+def shuffled_weights(folder: Path) -> Path:
+    """The embedded model with the layers' order reversed: another model of the same shape."""
+    weights = load_file(EMBEDDED / "model.safetensors")
+    last = max(int(name.split(".")[2]) for name in weights if name.startswith("model.layers."))
+    renamed = {}
+    for name, tensor in weights.items():
+        parts = name.split(".")
+        if name.startswith("model.layers."):
+            parts[2] = str(last - int(parts[2]))
+        renamed[".".join(parts)] = tensor
+    folder.mkdir()
+    save_file(renamed, folder / "model.safetensors")
+    return folder
+
+
+def test_an_answer_ends_with_an_end_token_or_at_the_token_budget(engine, prompts, greedy, tiny_stop):
+    for completion in engine.generate(prompts, greedy, [0] * len(prompts)):
+        ended = completion.token_ids[-1] in tiny_stop.token_ids
+        assert (completion.stop_reason == "eos") == ended
+        assert ended or len(completion.token_ids) == greedy.max_tokens
+
+
+def test_the_token_budget_is_said_to_have_ended_an_answer(engine, prompts, tiny_stop):
+    short = Sampling(max_tokens=2, temperature=0.0, top_p=1.0, stop=tiny_stop)
+    completions = engine.generate(prompts, short, [0] * len(prompts))
+    assert {completion.stop_reason for completion in completions} == {"length"}
+
+
+def test_a_stop_string_ends_an_answer_and_is_said_to(engine, prompts, tiny_stop):
+    from chattpl.formats import StopPolicy
+
+    stop = StopPolicy(tiny_stop.token_ids, ("\n#",))
+    sampling = Sampling(max_tokens=96, temperature=0.0, top_p=1.0, stop=stop)
+    completions = engine.generate(prompts, sampling, [0] * len(prompts))
+    stopped = [completion for completion in completions if completion.stop_reason == "stop"]
+    assert stopped
+    assert all(completion.token_ids[-1] not in stop.token_ids for completion in stopped)
+
+
+def test_the_same_seeds_draw_the_same_and_others_draw_otherwise(engine, prompts, tiny_stop):
+    first, again, other = (
+        ids(engine.generate(prompts, drawn(tiny_stop), [seed] * len(prompts))) for seed in (1, 1, 2)
+    )
+    assert first == again
+    assert first != other
+
+
+def test_copies_of_one_prompt_draw_differently(engine, prompts, tiny_stop):
+    drawn_ids = ids(engine.generate([prompts[0]] * 8, drawn(tiny_stop), list(range(8))))
+    assert len({tuple(each) for each in drawn_ids}) > 1
+
+
+def test_weights_of_another_folder_replace_the_loaded_ones_and_back(engine, prompts, greedy, tmp_path):
+    seeds = [0] * len(prompts)
+    before = ids(engine.generate(prompts, greedy, seeds))
+    engine.load_weights(shuffled_weights(tmp_path / "other"))
+    other = ids(engine.generate(prompts, greedy, seeds))
+    engine.load_weights(EMBEDDED)
+    assert other != before
+    assert ids(engine.generate(prompts, greedy, seeds)) == before
+
+
+def test_live_parameters_answer_as_the_folder_they_came_from(engine, prompts, greedy):
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(EMBEDDED, dtype=torch.float32)
+    seeds = [0] * len(prompts)
+    from_folder = ids(engine.generate(prompts, greedy, seeds))
+    engine.load_weights(iter(model.named_parameters()))
+    assert ids(engine.generate(prompts, greedy, seeds)) == from_folder
+
+
+def test_the_engines_agree_up_to_ties_of_bfloat16(request, prompts, greedy):
+    vllm, plain = (request.getfixturevalue(name) for name in NAMES)
+    for engine in (vllm, plain):
+        engine.load_weights(EMBEDDED)
+    seeds = [0] * len(prompts)
+    for one, two in zip(vllm.generate(prompts, greedy, seeds), plain.generate(prompts, greedy, seeds), strict=True):
+        pairs = zip(one.token_ids, two.token_ids, strict=False)
+        fork = next((place for place, (a, b) in enumerate(pairs) if a != b), None)
+        if fork is not None:  # each took its own favourite; that they differ needs the two to be close
+            assert abs(one.logprobs[fork] - two.logprobs[fork]) < 0.1
+
+
+def test_the_cpu_cache_holds_two_sequences_of_full_length_at_least(monkeypatch):
+    import psutil
+
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: type("Memory", (), {"available": 0}))
+    assert _cpu_cache_bytes(EMBEDDED, 1024) >= 2 * 1024 * 2 * 2
