@@ -6,6 +6,7 @@ leaves its work, from which the next one goes on; the lock it held is released b
 """
 
 import contextlib
+import errno
 import json
 import logging
 import os
@@ -24,11 +25,27 @@ from chattpl.errors import UserError
 
 logger = logging.getLogger(__name__)
 
+PARTIAL = ".partial"
+
+
+def make_folder(path: Path) -> None:
+    """The folder and those above it.
+
+    Raises:
+        UserError: it cannot be made where it should be.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise UserError(f"output_root: cannot make the folder {path} ({error.strerror})") from error
+
 
 def write_text(path: Path, text: str) -> None:
     """Write a file so that a reader, or a crash, finds the old one or the new one and nothing between."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PARTIAL)
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)
@@ -98,7 +115,7 @@ def locked(path: Path, what: str) -> Iterator[None]:
 
     The lock is the kernel's (`flock`), so it ends with the process that holds it, however that ends.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     lock, holder = FileLock(path), path.parent / f"{path.name}.holder"
     try:
         lock.acquire(timeout=0)
@@ -128,10 +145,13 @@ def publish(staged: Path, final: Path) -> None:
     Between the two renames neither lies in place; `recover` of the next process then ends what this one began.
     """
     for path in staged.rglob("*"):
-        if path.is_file():
+        if path.name.endswith(PARTIAL):
+            path.unlink()  # of a process that died while it wrote this
+        elif path.is_file():
             _flush(path)
     final.parent.mkdir(parents=True, exist_ok=True)
     retired = staged.parent / "retired"
+    shutil.rmtree(retired, ignore_errors=True)  # of a process that died here
     if final.exists():
         final.rename(retired)
     staged.rename(final)

@@ -91,10 +91,14 @@ def _changes(config: Config, default: Config) -> dict[str, Any]:
     """Dotted key to new value, of everything that differs and is neither an axis nor a matter of place."""
     new, old = flat(asdict(config)), flat(asdict(default))
     axes = {"train.format", "train.method", "train.masking", "eval.format"}
+    named = tuple(f"formats.{name}." for name in config.formats.keys() - default.formats.keys())  # stand in the axes
     return {
         key: new.get(key)
         for key in sorted(new.keys() | old.keys())
-        if new.get(key) != old.get(key) and key not in axes | LOCATIONS and not _is_bookkeeping(key)
+        if new.get(key) != old.get(key)
+        and key not in axes | LOCATIONS
+        and not key.startswith(named)
+        and not _is_bookkeeping(key)
     }
 
 

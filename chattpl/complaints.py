@@ -4,7 +4,7 @@ import errno
 import re
 import traceback
 
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
 from chattpl.cell import flat
@@ -15,10 +15,17 @@ CONFIGURATION_ERRORS = (UserError, HydraException, OmegaConfBaseException)
 OUT_OF_SPACE = ("No space left on device", "Disk quota exceeded", "PytorchStreamWriter failed")
 
 
-def explain(error: BaseException) -> str:
+def complaint(error: Exception) -> str | None:
+    """One line about an error that the user can mend; None for any other, which deserves its traceback."""
+    return _explain(error) if isinstance(error, CONFIGURATION_ERRORS) else _mendable(error)
+
+
+def _explain(error: Exception) -> str:
     """One line about an error in what the user typed."""
     if isinstance(error, UserError):
         return _one_line(str(error))
+    if isinstance(error, OverrideParseException):
+        return _one_line(f"{error.override}: cannot be read as KEY=VALUE: {str(error).partition(chr(10))[2]}")
     if isinstance(error, MissingConfigException):
         return _missing_config(str(error))
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
@@ -67,10 +74,11 @@ def _missing_config(text: str) -> str:
         line.strip() for line in text.partition("Available options in")[2].splitlines()[1:] if line.startswith("\t")
     ]
     possible = nearest(value, options) if options else ""
-    return f"{group}={value}: no such value{possible}"
+    extra = "; the launchers of clusters come with pip install -e '.[cluster]'" if group == "hydra/launcher" else ""
+    return f"{group}={value}: no such value{possible}{extra}"
 
 
-def mendable(error: BaseException) -> str | None:
+def _mendable(error: Exception) -> str | None:
     """One line about an error of the machine that the user can mend, or None if this is none."""
     chain = list(traceback.TracebackException.from_exception(error).format_exception_only())
     text = "".join(chain)

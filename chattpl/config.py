@@ -109,12 +109,19 @@ class Config:
     overwrite: bool = False
 
 
+@dataclass
+class _Composed(Config):
+    """`Config` as Hydra composes it: Hydra cannot put a plain mapping where a `FormatConfig` is declared."""
+
+    formats: dict[str, Any] = field(default_factory=dict)
+
+
 def register_schema() -> None:
     """Let `conf/config.yaml` name the schema as `schema` in its defaults list.
 
     The open nodes take any key without Hydra's `+`: TRL's fields and a task's own keys are checked here, by name.
     """
-    schema = OmegaConf.structured(Config)
+    schema = OmegaConf.structured(_Composed)
     for open_node in (schema.sft, schema.grpo, schema.task, schema.formats):
         OmegaConf.set_struct(open_node, False)
     ConfigStore.instance().store(name="schema", node=schema)

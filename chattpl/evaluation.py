@@ -14,7 +14,6 @@ from chattpl.cell import digest
 from chattpl.errors import UserError
 from chattpl.formats import Format, StopPolicy, decode_completion
 from chattpl.generation import Completion, Engine, Sampling
-from chattpl.report.stats import wilson_interval
 from chattpl.tasks import Sample, Task
 
 logger = logging.getLogger(__name__)
@@ -161,6 +160,8 @@ def figures(entries: Sequence[dict[str, Any]], seconds: float) -> dict[str, Any]
     answers to one question are not independent. `pass_at_k` is the unbiased estimator of Chen et al. 2021
     (arXiv:2107.03374, equation 1).
     """
+    from chattpl.report.stats import wilson_interval  # scipy takes a second, which a mistake should not wait for
+
     all_answers = [entry.get("answers", [entry]) for entry in entries]
     flat = [answer for answers in all_answers for answer in answers]
     n = len(entries)

@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from chattpl.config import FormatConfig
 from chattpl.errors import UserError
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 # What ends a document, by the names under which pre-training taught it. A chat model's `eos_token` ends a turn.
-DOCUMENT_ENDS = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "<｜end▁of▁sentence｜>", "<|end▁of▁sentence|>")
+DOCUMENT_ENDS = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "<\uff5cend▁of▁sentence\uff5c>")
 PROBE_QUESTION, PROBE_ANSWER = "Xyzzy?", "Plugh"
 PRIVATE_USE = range(0xF0000, 0xFFFFE)
 
@@ -60,6 +61,7 @@ class Encoder:
         self._flags = {token.content: token for token in added.values() if token.special}
         by_length = sorted(self._special, key=len, reverse=True)
         self._names = by_length
+        self._ids = frozenset(self._special.values())
         self._pattern = re.compile("|".join(map(re.escape, by_length))) if by_length else None
         first = tokenizer("a").input_ids[:1]
         self._bos = first if tokenizer.bos_token_id is not None and first == [tokenizer.bos_token_id] else []
@@ -77,7 +79,11 @@ class Encoder:
 
         The hidden form replaces each special token's text by characters that no content holds, so that a template
         can be applied to it and what the template writes can be told from what the content holds.
+
+        Raises:
+            UserError: a content is no text (half a surrogate pair, as JSON can spell one).
         """
+        _check_text(*contents)
         if not any(self.first_special(content) for content in contents):
             return (lambda content: content), self.encode
         taken = set().union(*contents)
@@ -89,8 +95,23 @@ class Encoder:
         )
 
     def encode(self, text: str) -> list[int]:
-        """Encode a text without hostile content, with exactly one BOS where the tokenizer sets one."""
-        return self.with_bos(self.tokenizer(text, add_special_tokens=False).input_ids)
+        """Encode a text without hostile content, with exactly one BOS where the tokenizer sets one.
+
+        Raises:
+            UserError: the tokenizer reads as a special token what spells none, such as a character that it does
+                not know.
+        """
+        ids = self._plain_ids(text)
+        if self._pattern and self._count_special(ids) > len(self._pattern.findall(text)):
+            found = next((char for char in text if self._count_special(self._plain_ids(char))), None)
+            what = "another spelling of a special token" if found is None else f"the character {found!r}"
+            raise UserError(
+                f"a sample holds {what}, which this tokenizer reads as a special token: change or drop that sample"
+            )
+        return self.with_bos(ids)
+
+    def _plain_ids(self, text: str) -> list[int]:
+        return self.tokenizer(text, add_special_tokens=False).input_ids
 
     def with_bos(self, ids: list[int]) -> list[int]:
         """The ids with exactly one BOS before them, where the tokenizer sets one."""
@@ -129,8 +150,18 @@ class Encoder:
         return self.with_bos(ids)
 
     def _count_special(self, ids: Sequence[int]) -> int:
-        special = set(self._special.values())
-        return sum(index in special for index in ids)
+        return sum(index in self._ids for index in ids)
+
+
+def _check_text(*contents: str) -> None:
+    for content in contents:
+        try:
+            content.encode()
+        except UnicodeEncodeError as error:
+            raise UserError(
+                f"a sample holds {content[error.start]!r} at character {error.start}, half a surrogate pair, which "
+                "is no text: change or drop that sample"
+            ) from None
 
 
 class Format:
@@ -222,11 +253,20 @@ class ChatFormat(Format):
                 f"format {name}: the model's tokenizer has no chat template (choose a raw format, or a model that "
                 "was tuned to chat)"
             )
+        self._in_parts = not self._finds_answer(in_parts=False) and self._finds_answer(in_parts=True)
         self._tail, self._end = self._closing()
 
     @property
     def end_token(self) -> str:
+        """The one configured, or the one that the template writes after an answer."""
         return self._end
+
+    def _finds_answer(self, in_parts: bool) -> bool:
+        """Whether the template writes an answer out; those of models that also see want it in a list of parts."""
+        self._in_parts = in_parts
+        with suppress(UserError):
+            return PROBE_ANSWER in self._render(PROBE_QUESTION, PROBE_ANSWER)
+        return False
 
     def _closing(self) -> tuple[str, str]:
         """What the template writes after an answer, and the end token: the first special token in that."""
@@ -239,9 +279,7 @@ class ChatFormat(Format):
         return tail, _check_end(self, end)
 
     def _render(self, question: str, answer: str | None) -> str:
-        messages = self._messages(question)
-        if answer is not None:
-            messages.append({"role": "assistant", "content": answer})
+        messages = self._messages(question, answer)
         try:
             return self.tokenizer.apply_chat_template(
                 messages, tokenize=False, add_generation_prompt=answer is None, **self.config.template_kwargs
@@ -262,9 +300,13 @@ class ChatFormat(Format):
         ids = self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False, **options)
         return self.encoder.with_bos(ids)
 
-    def _messages(self, question: str) -> list[dict[str, str]]:
-        system = [] if self.config.system is None else [{"role": "system", "content": self.config.system}]
-        return [*system, {"role": "user", "content": question}]
+    def _messages(self, question: str, answer: str | None = None) -> list[dict[str, Any]]:
+        turns = {"system": self.config.system, "user": question, "assistant": answer}
+        return [
+            {"role": role, "content": [{"type": "text", "text": text}] if self._in_parts else text}
+            for role, text in turns.items()
+            if text is not None
+        ]
 
     def _prompt_text(self, question: str) -> str:
         return self._render(question, None)
@@ -289,6 +331,7 @@ class RawFormat(Format):
 
     @property
     def end_token(self) -> str:
+        """The one configured, or what ends a document."""
         return self._end
 
     def _prompt_text(self, question: str) -> str:
@@ -329,12 +372,9 @@ def stop_policy(
     ids = {*declared, *(form.end_token_id for form in formats)}
     if tokenizer.eos_token_id is not None:
         ids.add(tokenizer.eos_token_id)
-    ids.add(RawFormat("raw", FormatConfig(kind="raw"), tokenizer, "").end_token_id)
-    if tokenizer.chat_template:
-        try:
-            ids.add(ChatFormat("chat", FormatConfig(kind="chat"), tokenizer, "").end_token_id)
-        except UserError:  # a template that needs more than a user turn; a chat cell would have said so
-            ids.discard(None)
+    for kind in KINDS:
+        with suppress(UserError):  # the model has no such format; a cell that needs it says so itself
+            ids.add(make_format(kind, FormatConfig(kind=kind), tokenizer, "").end_token_id)
     return StopPolicy(tuple(sorted(ids)), tuple(strings))
 
 

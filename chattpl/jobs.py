@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf, read_write
 
 from chattpl.basemodel import EMBEDDED
 from chattpl.cell import Cell, cell_of
-from chattpl.complaints import CONFIGURATION_ERRORS, explain, mendable
+from chattpl.complaints import complaint
 from chattpl.config import Config, checked_config
 from chattpl.errors import UserError
 from chattpl.generation import EnginePool, resolved_engine
@@ -94,17 +94,27 @@ def _composed_default(model: str, task: str) -> DictConfig:
 
 def run_job(composed: DictConfig) -> Outcome:
     """Do one job. An error becomes part of the outcome, so that the other cells of a sweep go on."""
-    outcome = Outcome(" ".join(HydraConfig.get().overrides.task), "", Path(), Path())
+    outcome = Outcome(" ".join(_overrides()), "", Path(), Path())
     try:
         prepared = prepare(composed)
         outcome = prepared.outcome()
         return outcome if outcome.stage == "report" else replace(outcome, done=prepared.study().run())
     except Exception as error:
-        line = explain(error) if isinstance(error, CONFIGURATION_ERRORS) else mendable(error)
-        if line is None:
-            traceback.print_exc()
-            line = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        return replace(outcome, failure=line)
+        return replace(outcome, failure=reason(error))
+
+
+def reason(error: Exception) -> str:
+    """Why a job failed, in one line. What nobody foresaw shows its traceback as well."""
+    line = complaint(error)
+    if line is None:
+        traceback.print_exception(error)
+        line = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    return line
+
+
+def _overrides() -> list[str]:
+    """As typed: an interpolation in one means something in the job's configuration, nothing in Hydra's own."""
+    return OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
 
 
 def conclude(outcomes: Sequence[Outcome]) -> None:
@@ -114,10 +124,10 @@ def conclude(outcomes: Sequence[Outcome]) -> None:
         UserError: something failed, or a report was asked for and there is nothing to report.
     """
     for study in sorted({outcome.study for outcome in outcomes if outcome.stage in ("all", "eval", "report")}):
-        mine = [outcome for outcome in outcomes if outcome.study == study]
-        asked = any(outcome.stage == "report" for outcome in mine)
-        if asked or any((study / "eval").glob("*/summary.json")):
+        if any((study / "eval").glob("*/summary.json")):
             _report(study)
+        elif any(outcome.study == study and outcome.stage == "report" for outcome in outcomes):
+            raise UserError(f"study {study.name} holds nothing to report: no eval/*/summary.json in {study}")
     trained = sum(outcome.done.trained for outcome in outcomes)
     evaluated = sum(outcome.done.evaluated for outcome in outcomes)
     failed = [outcome for outcome in outcomes if outcome.failure is not None]
@@ -181,6 +191,7 @@ def _save_composed(composed: DictConfig, folder: Path) -> None:
     own = HydraConfig.get().copy()
     with read_write(own):
         own.job.env_set = {}
+        own.overrides.hydra = [each for each in own.overrides.hydra if "env_set" not in each]
     OmegaConf.save(composed, target / "config.yaml")
     OmegaConf.save(OmegaConf.create({"hydra": own}), target / "hydra.yaml")
-    OmegaConf.save(OmegaConf.create(list(own.overrides.task)), target / "overrides.yaml")
+    OmegaConf.save(own.overrides.task, target / "overrides.yaml")

@@ -14,14 +14,14 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from chattpl import signals
-from chattpl.complaints import CONFIGURATION_ERRORS, explain
+from chattpl.complaints import complaint
 from chattpl.config import register_schema
 from chattpl.errors import Interrupted
 from chattpl.jobs import Outcome, conclude, log_to_terminal, run_job
 
 _outcomes: list[Outcome] = []  # of a single run: Hydra's main returns nothing
 register_schema()
-sys.path.append(str(Path(__file__).parent / "plugins"))  # where Hydra finds the sweeper
+PLUGINS = str(Path(__file__).parent / "plugins")  # where Hydra finds the sweeper
 
 
 def job(composed: DictConfig) -> Outcome:
@@ -37,19 +37,28 @@ def job(composed: DictConfig) -> Outcome:
 def main() -> None:
     """Run what the command line says; end with status 0, 1 (the user can mend it), 130 or 143 (interrupted)."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra's own report of an error has many lines; ours has one
+    sys.path += [] if PLUGINS in sys.path else [PLUGINS]
+    sys.argv[1:] = sorted(sys.argv[1:], key=_is_override)  # Hydra's parser wants the overrides in one row
     try:
         with signals.handled():
             hydra.main(version_base="1.3", config_path="../conf", config_name="config")(job)()
             if _outcomes:
                 conclude(_outcomes)
-    except CONFIGURATION_ERRORS as error:
-        print(f"error: {explain(error)}", file=sys.stderr)
+    except Exception as error:
+        line = complaint(error)
+        if line is None:
+            raise
+        print(f"error: {line}", file=sys.stderr)
         sys.exit(1)
     except Interrupted as interrupted:
         print("interrupted; the same command goes on from here", file=sys.stderr)
         sys.exit(128 + interrupted.signum)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _is_override(argument: str) -> bool:
+    return "=" in argument and not argument.startswith("-")
 
 
 if __name__ == "__main__":

@@ -77,8 +77,9 @@ class Study:
         config = self.config
         if config.stage != "preview":
             basemodel.check_model(self.base)
-            resolved_device(config.device)
-            model_length(config, self.base)
+            if config.device == "cuda":
+                resolved_device(config.device)
+            self._check_lengths()
         for key, name in (("train", self.cell.train_format), ("eval", self.cell.eval_format)):
             if name and config.formats[name].kind == "chat" and not basemodel.has_chat_template(self.base):
                 raise UserError(
@@ -88,6 +89,16 @@ class Study:
         if self.cell.method != "none":
             train_samples(config.task)
         test_samples(config.task)
+
+    def _check_lengths(self) -> None:
+        """Nothing that is generated may fill the context, which holds the prompt as well."""
+        config, context = self.config, model_length(self.config, self.base)
+        lengths = {"eval.max_tokens": config.eval.max_tokens}
+        if self.cell.method == "grpo":
+            lengths["grpo.max_completion_length"] = config.grpo.get("max_completion_length", 256)
+        for key, length in lengths.items():
+            if length >= context:
+                raise UserError(f"{key}={length}: prompt and answer must fit into the context of {context} tokens")
 
     def is_done(self) -> bool:
         """Whether `run` would find everything finished.
@@ -183,6 +194,7 @@ class Study:
         with locked(_lock_of(work), f"the training of {name}"):
             recover(work / "model", self._train_json.parent, "train.json")
             if is_finished(self._train_json, covers, self.config.overwrite):
+                shutil.rmtree(work, ignore_errors=True)
                 return False
             logger.info("training %s", name)
             began = time.monotonic()
@@ -190,6 +202,7 @@ class Study:
                 self._train_into(work, covers)
             if basemodel.files_fingerprint(self.base) != covers["base"]:
                 raise UserError(f"model.path={self.base}: its files changed while {name} was trained; run it again")
+            shutil.rmtree(work / "run", ignore_errors=True)  # first, or a process that dies in between leaves it
             publish(work / "model", self._train_json.parent)
             shutil.rmtree(work)
             logger.info("trained %s in %.1f s", name, time.monotonic() - began)
@@ -215,7 +228,8 @@ class Study:
         save_model(model, job, staged)
         end = {"token": form.end_token, "id": form.end_token_id}
         marker = {"fingerprint": fingerprint(covers), "made_from": covers, **covers, "end_token": end}
-        write_json(staged / "train.json", {**marker, **report, "versions": versions()})
+        speed = {"tokens_per_second": _tokens_per_second(report), "versions": versions()}
+        write_json(staged / "train.json", {**marker, **report, **speed})
 
     # --- evaluation
 
@@ -227,6 +241,7 @@ class Study:
         with locked(_lock_of(work), f"the evaluation of {name}"):
             recover(work / "cell", final, "summary.json")
             if is_finished(self._summary_json, covers, self.config.overwrite):
+                shutil.rmtree(work, ignore_errors=True)
                 return False
             staged = work / "cell"
             with self._logged(staged / "main.log"):
@@ -306,6 +321,12 @@ class Study:
         path.parent.mkdir(parents=True, exist_ok=True)
         with self._log_to(path):
             yield
+
+
+def _tokens_per_second(report: dict[str, Any]) -> float | None:
+    """Of the steps that `seconds` counts: those after the last resumption."""
+    steps = report["steps"] - (report["resumed_from_step"] or 0)
+    return round(report["tokens"] * steps / report["steps"] / report["seconds"], 1) if steps else None
 
 
 def _lock_of(work: Path) -> Path:

@@ -111,6 +111,23 @@ def test_live_parameters_answer_as_the_folder_they_came_from(engine, prompts, gr
     assert ids(engine.generate(prompts, greedy, seeds)) == from_folder
 
 
+def test_the_output_layer_follows_the_embedding_that_it_is_tied_to(engine, prompts, greedy):
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(EMBEDDED, dtype=torch.float32)
+    assert model.config.tie_word_embeddings
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        weight = model.get_input_embeddings().weight
+        weight += 0.01 * torch.randn(weight.shape, generator=generator)
+    engine.load_weights(iter(model.named_parameters()))
+    first = engine.generate(prompts, greedy, [0] * len(prompts))
+    model.to(torch.bfloat16)
+    for prompt, completion in zip(prompts, first, strict=True):
+        expected = model(torch.tensor([prompt])).logits[0, -1].float().log_softmax(-1)
+        assert abs(expected[completion.token_ids[0]].item() - completion.logprobs[0]) < 0.05
+
+
 def test_the_engines_agree_up_to_ties_of_bfloat16(request, prompts, greedy):
     vllm, plain = (request.getfixturevalue(name) for name in NAMES)
     for engine in (vllm, plain):

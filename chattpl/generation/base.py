@@ -41,12 +41,14 @@ class Completion:
 class Engine(ABC):
     """Generates with one architecture, whose weights can be exchanged.
 
-    `loaded` names what the weights are (a fingerprint), or is None where that is not known.
+    `loaded` names what the weights are (a fingerprint), or is None where that is not known. A `broken` engine failed
+    while it generated and must not be used again.
     """
 
     name: str
     max_model_len: int
     loaded: str | None = None
+    broken: bool = False
 
     @abstractmethod
     def generate(self, prompts: list[list[int]], sampling: Sampling, seeds: list[int]) -> list[Completion]:

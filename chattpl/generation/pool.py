@@ -75,7 +75,7 @@ class EnginePool:
         """
         settings = config.engine
         key = (fingerprint, config.model.dtype, config.device, tuple(vars(settings).items()))
-        if self._engine is None or key != self._key:
+        if self._engine is None or self._engine.broken or key != self._key:
             self.close()
             started = time.monotonic()
             logger.info("starting the engine: %s on %s", settings.name, resolved_device(config.device))

@@ -13,16 +13,18 @@ from chattpl.generation.base import Completion, Engine, Sampling
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from torch.nn import Module
 
 logger = logging.getLogger(__name__)
 
 GIB = 2**30
 CPU_SEQUENCES, CPU_TOKENS = 256, 1024  # what the KV cache should hold at once on a CPU
+CPU_BATCH = 4096  # tokens computed at once, prompts included
 
 # vLLM reads these when it is imported. In one process, weights can be handed over without a copy.
 ENVIRONMENT = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-    "VLLM_LOGGING_LEVEL": "WARNING",
+    "VLLM_LOGGING_LEVEL": "ERROR",
     "VLLM_CONFIGURE_LOGGING": "1",
     "VLLM_USE_FLASHINFER_SAMPLER": "0",
     "VLLM_NO_USAGE_STATS": "1",
@@ -50,14 +52,14 @@ class VLLMEngine(Engine):
         for name, value in ENVIRONMENT.items():
             os.environ.setdefault(name, value)
         self.max_model_len = max_model_len
+        self._on_cpu = device == "cpu"
         self._can_sleep = device == "cuda"
         self._asleep = False
-        on_cpu = device == "cpu"
         arguments: dict[str, Any] = {
             "model": str(folder),
             "dtype": dtype,
             "max_model_len": max_model_len,
-            "enforce_eager": on_cpu if enforce_eager is None else enforce_eager,
+            "enforce_eager": self._on_cpu if enforce_eager is None else enforce_eager,
             "enable_sleep_mode": self._can_sleep,
             "gpu_memory_utilization": gpu_memory_utilization,
             "trust_remote_code": trust_remote_code,
@@ -66,9 +68,12 @@ class VLLMEngine(Engine):
             "use_tqdm_on_load": sys.stderr.isatty(),
             "seed": 0,
         }
+        if self._on_cpu:
+            # vLLM rewinds the generator of a request whose prompt it took in part, which a CPU's cannot do
+            arguments |= {"enable_chunked_prefill": False, "max_num_batched_tokens": max(max_model_len, CPU_BATCH)}
         if kv_cache_gib is not None:
             arguments["kv_cache_memory_bytes"] = int(kv_cache_gib * GIB)
-        elif on_cpu:
+        elif self._on_cpu:
             arguments["kv_cache_memory_bytes"] = _cpu_cache_bytes(folder, max_model_len)
         self._llm = _start(arguments)
 
@@ -90,7 +95,11 @@ class VLLMEngine(Engine):
             for seed in seeds
         ]
         inputs = [{"prompt_token_ids": prompt} for prompt in prompts]
+        self.broken = True  # vLLM cannot go on after an error inside a step
         outputs = self._llm.generate(inputs, parameters, use_tqdm=sys.stderr.isatty())
+        self.broken = False
+        for output, prompt in zip(outputs, prompts, strict=True):
+            assert list(output.prompt_token_ids) == prompt, "the engine was asked something else than it was given"
         return [_completion(output.outputs[0]) for output in outputs]
 
     def load_weights(self, weights: "Path | Iterable[tuple[str, Tensor]]") -> None:
@@ -99,6 +108,8 @@ class VLLMEngine(Engine):
         key = "weights_path" if isinstance(weights, Path) else "weights_iterator"
         value = str(weights) if isinstance(weights, Path) else iter(weights)
         self._llm.collective_rpc("reload_weights", kwargs={key: value})
+        if self._on_cpu:
+            self._llm.apply_model(_repack_head)
         if self._asleep:
             self._llm.wake_up(tags=["kv_cache"])
             self._asleep = False
@@ -114,6 +125,19 @@ class VLLMEngine(Engine):
     def close(self) -> None:
         self._llm.llm_engine.engine_core.shutdown()
         del self._llm
+
+
+def _repack_head(model: "Module") -> None:
+    """Renew the copy of the output layer that vLLM's CPU kernels keep in a layout of their own.
+
+    `reload_weights` renews those of the layers whose weights it is given; an output layer that is tied to the
+    embedding is not among them and would go on with the weights before.
+    """
+    from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead
+
+    for module in model.modules():
+        if isinstance(module, ParallelLMHead):
+            module.quant_method.process_weights_after_loading(module)
 
 
 def _start(arguments: dict[str, Any]) -> Any:

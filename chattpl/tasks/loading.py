@@ -18,10 +18,12 @@ def make_task(config: dict[str, Any]) -> Task:
 @functools.cache
 def _cached_task(serialized: str) -> Task:
     config = json.loads(serialized)
-    task = task_class(config)(**task_arguments(config))
-    if not isinstance(task, Task):
+    kind = task_class(config)
+    if not issubclass(kind, Task):
         raise UserError(f"task._target_={config['_target_']}: is no subclass of chattpl.tasks.Task")
-    return task
+    if missing := sorted(kind.__abstractmethods__):
+        raise UserError(f"task._target_={config['_target_']}: lacks {', '.join(missing)}")
+    return kind(**task_arguments(config))
 
 
 def train_samples(config: dict[str, Any]) -> list[Sample]:

@@ -1,6 +1,7 @@
 """Samples to token datasets. What the tokens are is `chattpl.formats`' business; here is which carry the loss."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from datasets import Dataset
@@ -33,7 +34,8 @@ def sft_dataset(samples: Sequence[Sample], form: Format, masking: str, max_lengt
     """
     rows, dropped = [], 0
     for index, sample in enumerate(samples):
-        example = _named(index, form, sample)
+        with _named(index):
+            example = form.example(sample.question, sample.answer)
         ids = example.token_ids
         if max_length is not None and len(ids) > max_length:
             dropped += 1
@@ -44,18 +46,25 @@ def sft_dataset(samples: Sequence[Sample], form: Format, masking: str, max_lengt
     return _prepared(rows, dropped, f"sft.max_length={max_length}")
 
 
-def _named(index: int, form: Format, sample: Sample) -> Example:
+@contextmanager
+def _named(index: int) -> Iterator[None]:
+    """An error about a sample says which one it is."""
     try:
-        return form.example(sample.question, sample.answer)
+        yield
     except UserError as error:
         raise UserError(f"train sample {index}: {error}") from error
 
 
 def grpo_dataset(samples: Sequence[Sample], form: Format, longest_prompt: int) -> Prepared:
-    """Columns `prompt` (token ids) and `gold`; a prompt that leaves no room for a completion is left out."""
+    """Columns `prompt` (token ids) and `gold`; a prompt that leaves no room for a completion is left out.
+
+    Raises:
+        UserError: no prompt is left, or one cannot be encoded (the message names it).
+    """
     rows, dropped = [], 0
-    for sample in samples:
-        prompt = form.prompt_ids(sample.question)
+    for index, sample in enumerate(samples):
+        with _named(index):
+            prompt = form.prompt_ids(sample.question)
         if len(prompt) > longest_prompt:
             dropped += 1
             continue

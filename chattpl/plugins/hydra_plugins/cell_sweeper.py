@@ -8,7 +8,7 @@ Hydra finds plugins in the namespace package `hydra_plugins` alone, hence this f
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,11 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobStatus
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from chattpl.complaints import CONFIGURATION_ERRORS, explain
+from chattpl.artifacts import make_folder
 from chattpl.errors import UserError
-from chattpl.jobs import Outcome, conclude, log_to_terminal, prepare
+from chattpl.jobs import Outcome, conclude, log_to_terminal, prepare, reason
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("chattpl.sweep")  # this module's own name is outside chattpl, which is what is shown
 
 
 @dataclass(frozen=True)
@@ -73,17 +73,25 @@ class CellSweeper(BasicSweeper):
             prepared = prepare(_task_part(composed))
             finished = prepared.config.stage == "report" or prepared.study().is_done()
             return Planned(list(job), prepared.outcome(), prepared.cell.model_name, finished)
-        except CONFIGURATION_ERRORS as error:
-            outcome = Outcome(" ".join(job), "", Path(), Path(" ".join(job)), failure=explain(error))
+        except Exception as error:
+            outcome = Outcome(" ".join(job), "", Path(), Path(" ".join(job)), failure=reason(error))
             return Planned(list(job), outcome)
 
     def _launch(self, waiting: list[Planned]) -> list[Outcome]:
         outcomes: list[Outcome] = []
         for batch in self._rounds(waiting):
-            results = self.launcher.launch([plan.overrides for plan in batch], initial_job_idx=len(outcomes))
-            for plan, result in zip(batch, results, strict=True):
-                outcomes.append(_outcome_of(plan, result))
+            make_folder(Path(self.config.hydra.sweep.dir))
+            outcomes += self._launch_together(batch, len(outcomes))
         return outcomes
+
+    def _launch_together(self, batch: list[Planned], number: int) -> list[Outcome]:
+        try:
+            results = self.launcher.launch([plan.overrides for plan in batch], initial_job_idx=number)
+        except Exception as error:  # a worker died, and with it what the launcher knew of the others
+            line = f"the launcher gave up: {type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+            again = [self._plan(plan.overrides, number) for plan in batch]
+            return [plan.outcome if plan.finished else replace(plan.outcome, failure=line) for plan in again]
+        return [_outcome_of(plan, result) for plan, result in zip(batch, results, strict=True)]
 
     def _rounds(self, waiting: list[Planned]) -> list[list[Planned]]:
         """All at once in one process; otherwise one job for each model first, then the others."""
@@ -103,6 +111,4 @@ def _outcome_of(plan: Planned, result: Any) -> Outcome:
     """What the job returned, or how its worker died."""
     if result.status == JobStatus.COMPLETED:
         return result.return_value
-    error = result._return_value
-    line = explain(error) if isinstance(error, CONFIGURATION_ERRORS) else f"{type(error).__name__}: {error}"
-    return Outcome(plan.outcome.name, plan.outcome.stage, plan.outcome.study, plan.outcome.folder, failure=line)
+    return replace(plan.outcome, failure=reason(result._return_value))
