@@ -12,7 +12,9 @@ from chattpl.config import nearest
 from chattpl.errors import UserError
 
 CONFIGURATION_ERRORS = (UserError, HydraException, OmegaConfBaseException)
-OUT_OF_SPACE = ("No space left on device", "Disk quota exceeded", "PytorchStreamWriter failed")
+# torch.save tells of a full disk in its own words.
+TORCH_OUT_OF_SPACE = ("PytorchStreamWriter failed", "inline_container.cc", "iostream error")
+OUT_OF_SPACE = ("No space left on device", "Disk quota exceeded", *TORCH_OUT_OF_SPACE)
 
 
 def complaint(error: Exception) -> str | None:

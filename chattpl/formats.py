@@ -12,13 +12,13 @@ special token it is encoded as the text it is, never as the token.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from chattpl.config import FormatConfig
+from chattpl.encoder import Encoder
 from chattpl.errors import UserError
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 # What ends a document, by the names under which pre-training taught it. A chat model's `eos_token` ends a turn.
 DOCUMENT_ENDS = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "<\uff5cend▁of▁sentence\uff5c>")
 PROBE_QUESTION, PROBE_ANSWER = "Xyzzy?", "Plugh"
-PRIVATE_USE = range(0xF0000, 0xFFFFE)
 
 
 @dataclass(frozen=True)
@@ -49,119 +48,6 @@ class StopPolicy:
 
     token_ids: tuple[int, ...]
     strings: tuple[str, ...]
-
-
-class Encoder:
-    """Text to ids: special tokens that the format writes become tokens, those that content spells stay text."""
-
-    def __init__(self, tokenizer: PreTrainedTokenizerBase):
-        self.tokenizer = tokenizer
-        added = tokenizer.added_tokens_decoder
-        self._special = {token.content: index for index, token in added.items() if token.special}
-        self._flags = {token.content: token for token in added.values() if token.special}
-        by_length = sorted(self._special, key=len, reverse=True)
-        self._names = by_length
-        self._ids = frozenset(self._special.values())
-        self._pattern = re.compile("|".join(map(re.escape, by_length))) if by_length else None
-        first = tokenizer("a").input_ids[:1]
-        self._bos = first if tokenizer.bos_token_id is not None and first == [tokenizer.bos_token_id] else []
-
-    def special_ids(self) -> dict[str, int]:
-        """Every special token's text and id."""
-        return self._special
-
-    def first_special(self, text: str) -> re.Match[str] | None:
-        """The first special token spelt in `text`."""
-        return self._pattern.search(text) if self._pattern else None
-
-    def shield(self, *contents: str) -> tuple[Callable[[str], str], Callable[[str], list[int]]]:
-        """Two functions for texts made from `contents`: hide the special tokens in a content, and encode a text.
-
-        The hidden form replaces each special token's text by characters that no content holds, so that a template
-        can be applied to it and what the template writes can be told from what the content holds.
-
-        Raises:
-            UserError: a content is no text (half a surrogate pair, as JSON can spell one).
-        """
-        _check_text(*contents)
-        if not any(self.first_special(content) for content in contents):
-            return (lambda content: content), self.encode
-        taken = set().union(*contents)
-        mark = next(chr(code) for code in PRIVATE_USE if chr(code) not in taken)
-        hidden = {name: f"{mark}{index}{mark}" for index, name in enumerate(self._names)}
-        return (
-            lambda content: self._pattern.sub(lambda match: hidden[match[0]], content),
-            lambda text: self._encode_hidden(text, {form: name for name, form in hidden.items()}),
-        )
-
-    def encode(self, text: str) -> list[int]:
-        """Encode a text without hostile content, with exactly one BOS where the tokenizer sets one.
-
-        Raises:
-            UserError: the tokenizer reads as a special token what spells none, such as a character that it does
-                not know.
-        """
-        ids = self._plain_ids(text)
-        if self._pattern and self._count_special(ids) > len(self._pattern.findall(text)):
-            found = next((char for char in text if self._count_special(self._plain_ids(char))), None)
-            what = "another spelling of a special token" if found is None else f"the character {found!r}"
-            raise UserError(
-                f"a sample holds {what}, which this tokenizer reads as a special token: change or drop that sample"
-            )
-        return self.with_bos(ids)
-
-    def _plain_ids(self, text: str) -> list[int]:
-        return self.tokenizer(text, add_special_tokens=False).input_ids
-
-    def with_bos(self, ids: list[int]) -> list[int]:
-        """The ids with exactly one BOS before them, where the tokenizer sets one."""
-        return ids if ids[: len(self._bos)] == self._bos else self._bos + ids
-
-    def _encode_hidden(self, text: str, spelt: dict[str, str]) -> list[int]:
-        """Encode the pieces between the template's special tokens, each as plain text."""
-        hidden = re.compile("|".join(map(re.escape, sorted(spelt, key=len, reverse=True))))
-        neutral = hidden.sub("x", text)
-        ids = self._pieces(text, lambda piece: hidden.sub(lambda match: spelt[match[0]], piece))
-        if self._pieces(neutral, str) != self.encode(neutral) or self._count_special(ids) != self._count_special(
-            self.encode(neutral)
-        ):
-            found = hidden.search(text)
-            raise UserError(
-                f"a sample holds the text of the special token {spelt[found[0]]!r}, which this tokenizer "
-                "cannot encode as text: change or drop that sample"
-            )
-        return ids
-
-    def _pieces(self, text: str, spell: Callable[[str], str]) -> list[int]:
-        ids: list[int] = []
-        position = 0
-        strip_next = False
-        for match in [*self._pattern.finditer(text), None]:
-            piece = text[position : match.start() if match else len(text)]
-            piece = piece.lstrip() if strip_next else piece
-            if match and self._flags[match[0]].lstrip:
-                piece = piece.rstrip()
-            if piece:
-                plain = self.tokenizer(spell(piece), add_special_tokens=False, split_special_tokens=True)
-                ids += plain.input_ids
-            if match:
-                ids.append(self._special[match[0]])
-                position, strip_next = match.end(), self._flags[match[0]].rstrip
-        return self.with_bos(ids)
-
-    def _count_special(self, ids: Sequence[int]) -> int:
-        return sum(index in self._ids for index in ids)
-
-
-def _check_text(*contents: str) -> None:
-    for content in contents:
-        try:
-            content.encode()
-        except UnicodeEncodeError as error:
-            raise UserError(
-                f"a sample holds {content[error.start]!r} at character {error.start}, half a surrogate pair, which "
-                "is no text: change or drop that sample"
-            ) from None
 
 
 class Format:

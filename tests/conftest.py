@@ -1,6 +1,7 @@
 """What several test files share: the models, the data outside the repository, the command line."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -77,6 +78,58 @@ def transformers_engine():
         attn_implementation=None,
         trust_remote_code=False,
     )
+
+
+MICRO_CONFIG = """
+# @package _global_
+model: {name: micro, path: PATH}
+sft: {max_steps: 4, learning_rate: 1.0e-3, per_device_train_batch_size: 4, gradient_accumulation_steps: 1,
+      gradient_checkpointing: false, bf16: false, max_length: 512, save_steps: 1, logging_steps: 1}
+grpo: {max_steps: 2, learning_rate: 1.0e-3, per_device_train_batch_size: 8, gradient_accumulation_steps: 1,
+       num_generations: 4, max_completion_length: 8, gradient_checkpointing: false, bf16: false, save_steps: 1}
+eval: {max_tokens: 8, batch_size: 4}
+"""
+FEW_CONFIG = """
+_target_: chattpl.tasks.arithmetic.Arithmetic
+name: few
+instruction: null
+train_limit: 16
+test_limit: 8
+"""
+
+
+@pytest.fixture(scope="session")
+def micro_model(tmp_path_factory) -> Path:
+    """The embedded model's tokenizer with one layer of random weights: a cell of it takes seconds."""
+    import torch
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    folder = tmp_path_factory.mktemp("micro") / "model"
+    shutil.copytree(EMBEDDED, folder, ignore=shutil.ignore_patterns("*.safetensors"))
+    settings = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 1, "layer_types": ["full_attention"]}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 32, "max_window_layers": 1}
+    torch.manual_seed(0)
+    config = Qwen3Config.from_pretrained(EMBEDDED, **settings, **heads)
+    Qwen3ForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def micro(micro_model, tmp_path_factory) -> list[str]:
+    """Options that choose `model=micro task=few` of a configuration folder outside the package."""
+    folder = tmp_path_factory.mktemp("conf")
+    for group, name, text in (("model", "micro", MICRO_CONFIG), ("task", "few", FEW_CONFIG)):
+        (folder / group).mkdir()
+        (folder / group / f"{name}.yaml").write_text(text.replace("PATH", str(micro_model)))
+    return ["--config-dir", str(folder), "model=micro", "task=few"]
+
+
+@pytest.fixture(scope="session")
+def no_vllm(tmp_path_factory) -> str:
+    """A PYTHONPATH on which vLLM is not installed, as on many machines: the transformers engine starts at once."""
+    folder = tmp_path_factory.mktemp("site")
+    (folder / "sitecustomize.py").write_text("import sys\nsys.modules['vllm'] = None\n")
+    return f"{folder}{os.pathsep}{ROOT}"
 
 
 def run_main(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -84,10 +84,13 @@ class TransformersEngine(Engine):
         """Cut a row of the batch where it ended: the rest is padding."""
         end = next((i for i, token in enumerate(row) if token in sampling.stop.token_ids), None)
         ids = row if end is None else row[: end + 1]
-        text = self._tokenizer.decode(ids, skip_special_tokens=True) if sampling.stop.strings else ""
+        text = self._decode(ids) if sampling.stop.strings else ""
         if any(string in text for string in sampling.stop.strings):
             return Completion(self._without_padding(ids, sampling), "stop")
         return Completion(ids, "length" if end is None else "eos")
+
+    def _decode(self, ids: list[int]) -> str:
+        return self._tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
     def _without_padding(self, ids: list[int], sampling: Sampling) -> list[int]:
         """A row that a stop string ended is padded with an end token, which it did not generate itself."""

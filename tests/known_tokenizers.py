@@ -1,0 +1,64 @@
+"""Real tokenizers for tests: the embedded model's, Qwen3's and SmolLM2's. One that is not there skips the test."""
+
+import copy
+import functools
+import os
+import tarfile
+import tempfile
+from pathlib import Path
+
+import pytest
+from tokenizers.processors import TemplateProcessing
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from chattpl.basemodel import EMBEDDED
+from chattpl.config import FormatConfig
+from chattpl.formats import Format, make_format
+
+QWEN3 = Path(__file__).parents[2] / "shared" / "models" / "qwen3_tokenizer.tar.xz"
+NAMES = ("tiny", "qwen3", "smollm2")
+NO_THINKING = {"enable_thinking": False}
+
+
+def known(name: str) -> PreTrainedTokenizerBase:
+    """The tokenizer of that name, shared between tests: `changeable` gives one that a test may change."""
+    if name == "qwen3" and not QWEN3.is_file():
+        pytest.skip("needs ../shared/models/qwen3_tokenizer.tar.xz")
+    if name == "smollm2" and "CHATTPL_SMOLLM2" not in os.environ:
+        pytest.skip("CHATTPL_SMOLLM2 names no folder made by ../shared/models/build.py smollm2_135m")
+    return _loaded(name)
+
+
+@functools.cache
+def _loaded(name: str) -> PreTrainedTokenizerBase:
+    if name == "qwen3":
+        with tempfile.TemporaryDirectory() as folder, tarfile.open(QWEN3) as archive:
+            archive.extractall(folder, filter="data")
+            return AutoTokenizer.from_pretrained(Path(folder) / "qwen3_tokenizer")
+    return AutoTokenizer.from_pretrained(EMBEDDED if name == "tiny" else os.environ["CHATTPL_SMOLLM2"])
+
+
+def changeable(name: str) -> PreTrainedTokenizerBase:
+    """A copy of the tokenizer."""
+    return copy.deepcopy(known(name))
+
+
+def with_bos(name: str) -> PreTrainedTokenizerBase:
+    """A copy that sets the BOS `<s>` before every text, as Llama's and Mistral's do."""
+    tokenizer = changeable(name)
+    tokenizer.add_special_tokens({"bos_token": "<s>"})
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<s> $A", special_tokens=[("<s>", tokenizer.bos_token_id)]
+    )
+    return tokenizer
+
+
+def chat(tokenizer: PreTrainedTokenizerBase, instruction: str = "", **settings: object) -> Format:
+    """The chat format, thinking off unless `template_kwargs` says otherwise."""
+    settings = {"template_kwargs": NO_THINKING, **settings}
+    return make_format("chat", FormatConfig(kind="chat", **settings), tokenizer, instruction)
+
+
+def raw(tokenizer: PreTrainedTokenizerBase, instruction: str = "", **settings: object) -> Format:
+    """The raw format."""
+    return make_format("raw", FormatConfig(kind="raw", **settings), tokenizer, instruction)
