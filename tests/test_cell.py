@@ -118,7 +118,13 @@ def test_a_long_name_is_shortened_to_one_of_its_own():
     assert len(shortened("a" * 500)) < 200
 
 
-MODEL_CHANGES = ["seed=1", "sft.learning_rate=1e-5", "model.dtype=float32", "task.instruction=x", "formats.chat.system=s"]
+MODEL_CHANGES = [
+    "seed=1",
+    "sft.learning_rate=1e-5",
+    "model.dtype=float32",
+    "task.instruction=x",
+    "formats.chat.system=s",
+]
 
 
 @pytest.mark.parametrize("override", MODEL_CHANGES)
@@ -133,7 +139,9 @@ def test_what_does_not_decide_a_model_is_not_in_its_fingerprint(composed, overri
     assert plain == changed
 
 
-@pytest.mark.parametrize("override", ["eval.max_tokens=9", "eval.temperature=1", "eval.stop=[]", "formats.chat.system=s"])
+@pytest.mark.parametrize(
+    "override", ["eval.max_tokens=9", "eval.temperature=1", "eval.stop=[]", "formats.chat.system=s"]
+)
 def test_whatever_decides_a_cells_figures_is_in_its_fingerprint(composed, override):
     plain, changed = (eval_covers(composed(*o), "model", "data", "vllm") for o in ([], [override]))
     assert digest(plain) != digest(changed)

@@ -79,9 +79,7 @@ def test_a_stop_string_ends_an_answer_and_is_said_to(engine, prompts, tiny_stop)
 
 
 def test_the_same_seeds_draw_the_same_and_others_draw_otherwise(engine, prompts, tiny_stop):
-    first, again, other = (
-        ids(engine.generate(prompts, drawn(tiny_stop), [seed] * len(prompts))) for seed in (1, 1, 2)
-    )
+    first, again, other = (ids(engine.generate(prompts, drawn(tiny_stop), [seed] * len(prompts))) for seed in (1, 1, 2))
     assert first == again
     assert first != other
 

@@ -1,0 +1,49 @@
+"""The command line inside the test's own process, so that hundreds of commands need one import of torch."""
+
+import contextlib
+import io
+import logging
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from unittest import mock
+
+from chattpl import jobs, main
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended: its exit status, what it printed, and its time in seconds."""
+
+    status: int
+    out: str
+    err: str
+    seconds: float
+
+
+def command(*arguments: str, cwd: Path) -> Ended:
+    """`python -m chattpl.main ARGUMENTS` in the folder `cwd`."""
+    _forget()
+    out, err, status, began = io.StringIO(), io.StringIO(), 0, time.monotonic()
+    with (
+        contextlib.chdir(cwd),
+        mock.patch.object(sys, "argv", ["chattpl", *arguments]),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        try:
+            main.main()
+        except SystemExit as end:
+            status = int(end.code or 0)
+        finally:
+            _forget()
+    return Ended(status, out.getvalue(), err.getvalue(), time.monotonic() - began)
+
+
+def _forget() -> None:
+    """What a process that ends forgets."""
+    main._outcomes.clear()
+    jobs._composed_default.cache_clear()
+    for handler in list(logging.getLogger("chattpl").handlers):
+        logging.getLogger("chattpl").removeHandler(handler)
