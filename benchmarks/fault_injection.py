@@ -56,7 +56,7 @@ class Sweep:
     def start(self) -> subprocess.Popen:
         self.logs.append(self.folder / f"{self.output_root.name}-{len(self.logs)}.log")
         command = [sys.executable, "-m", "chattpl.main", *SWEEP, f"output_root={self.output_root}", *self.overrides]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
         with self.logs[-1].open("w") as log:
             return subprocess.Popen(command, cwd=self.folder, env=environment, stdout=log, stderr=subprocess.STDOUT)
 
