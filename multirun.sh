@@ -19,20 +19,15 @@ else
   platform=cpu
 fi
 
-# uv where it is there, else pip. uv does not read pip's settings, so they are handed to it.
+# uv where it is there, else pip. uv does not read pip's settings, so the folders of wheels that pip knows are handed to it.
 install() {
   if command -v uv >/dev/null; then
-    local setting
-    for setting in find-links:UV_FIND_LINKS index-url:UV_DEFAULT_INDEX extra-index-url:UV_INDEX; do
-      local value
-      value=$("$python" -m pip config get "global.${setting%%:*}" 2>/dev/null ||
-              "$python" -m pip config get ":env:.${setting%%:*}" 2>/dev/null || true)
-      if [ -n "$value" ]; then export "${setting##*:}=$(echo $value)"; fi
-    done
-    uv pip install --quiet --python "$python" --index-strategy unsafe-best-match "$@"
-  else
-    "$python" -m pip install --quiet --disable-pip-version-check "$@"
+    local links
+    links=$("$python" -m pip config list 2>/dev/null | sed -n "s/^[^=]*find-links='\(.*\)'$/\1/p" | head -n 1)
+    UV_FIND_LINKS=${UV_FIND_LINKS:-$links} uv pip install --quiet --python "$python" "$@" && return
+    echo "uv could not; trying pip" >&2
   fi
+  "$python" -m pip install --quiet --disable-pip-version-check "$@"
 }
 
 setup() {
