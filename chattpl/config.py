@@ -10,7 +10,6 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -268,8 +267,3 @@ def _check_group_size(grpo: dict[str, Any]) -> None:
             f"grpo.num_generations={group}: must be at least 2 and divide the {batch} completions of a step "
             "(grpo.per_device_train_batch_size x grpo.gradient_accumulation_steps)"
         )
-
-
-def describe_path(key: str, path: Path) -> str:
-    """`key=path`, as messages about a file that a key names begin."""
-    return f"{key}={path}"
