@@ -229,17 +229,23 @@ def page(model: Path, shots: int, theirs: dict[str, list[Theirs]], ours: dict[st
         "|---|" + "---|" * len(NAMES),
         *(f"| {name} | " + " | ".join(cells[kind] for kind in NAMES) + " |" for name, cells in rows(theirs, ours)),
         "",
-        "Where the two graders differ on the same text:",
-        "",
-        "| format | question | gold | lm-eval reads | chattpl reads | why |",
-        "|---|---|---|---|---|---|",
+        *differences(ours),
     ]
-    for kind, name in NAMES.items():
-        for index, our in enumerate(ours[kind]):
-            if our.correct != our.flexible:
-                read = f"`{our.flexible_extracted}` | `{our.extracted}`"
-                lines.append(f"| {name} | {index} | {our.gold} | {read} | {why(our)} |")
     return "\n".join(lines) + "\n"
+
+
+def differences(ours: dict[str, list[Ours]]) -> list[str]:
+    """Each text that the two graders judge differently, with the cause."""
+    found = [
+        f"| {name} | {index} | {our.gold} | `{our.flexible_extracted}` | `{our.extracted}` | {why(our)} |"
+        for kind, name in NAMES.items()
+        for index, our in enumerate(ours[kind])
+        if our.correct != our.flexible
+    ]
+    if not found:
+        return ["The two graders differ on no text."]
+    head = ["| format | question | gold | lm-eval reads | chattpl reads | why |", "|---|---|---|---|---|---|"]
+    return ["Where the two graders differ on the same text:", "", *head, *found]
 
 
 def compare(model: Path, data: Path, limit: int, shots: int) -> tuple[dict[str, list[Theirs]], dict[str, list[Ours]]]:

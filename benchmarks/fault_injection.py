@@ -76,6 +76,13 @@ class Sweep:
     def study(self) -> Path:
         return next(iter(self.output_root.glob("[!.]*")), self.output_root / "none")
 
+    def where(self) -> str:
+        """Engine and device of a finished sweep."""
+        summary, trained = (
+            json.loads(self.find(pattern)[0].read_text()) for pattern in ("eval/*/summary.json", "models/*/train.json")
+        )
+        return f"{summary['engine']} on {trained['device']}"
+
     def find(self, pattern: str) -> list[Path]:
         return list(self.study.glob(pattern))
 
@@ -156,7 +163,8 @@ def kills(folder: Path, overrides: list[str], undisturbed: Sweep, arguments: arg
     table = "\n".join(["| killed while | times |", "|---|---|", *rows, f"| **all** | **{counts.total()}** |"])
     verdict, same = compare(sweep, undisturbed, status)
     enough = counts.total() >= min(20, arguments.kills)
-    title = f"## Killed\n\nSIGKILL {counts.total()} times (seed {arguments.seed}), started again each time."
+    told_how = f"SIGKILL {counts.total()} times (seed {arguments.seed}), started again each time."
+    title = f"## Killed: {undisturbed.where()}\n\n{told_how}"
     return f"{title}\n\n{table}\n\n{verdict}", same and enough
 
 
@@ -173,7 +181,8 @@ def race(folder: Path, overrides: list[str], undisturbed: Sweep, _: argparse.Nam
     table = "\n".join(["| sweep | trained | evaluated |", "|---|---|---|", *rows])
     verdict, same = compare(sweep, undisturbed, status)
     once = [sum(column) for column in zip(*done, strict=True)] == [5, 12]
-    return f"## Raced\n\nTwo sweeps, started at once in one folder.\n\n{table}\n\n{verdict}", same and once
+    title = f"## Raced: {undisturbed.where()}\n\nTwo sweeps, started at once in one folder."
+    return f"{title}\n\n{table}\n\n{verdict}", same and once
 
 
 def disk_full(folder: Path, overrides: list[str], undisturbed: Sweep, _: argparse.Namespace) -> tuple[str, bool]:
@@ -195,7 +204,8 @@ def disk_full(folder: Path, overrides: list[str], undisturbed: Sweep, _: argpars
     finally:
         subprocess.run(["umount", "-l", disk], check=True)
     table = "\n".join(["| size of the disk, MiB | exit status | finished |", "|---|---|---|", *rows])
-    title = "## Out of space\n\nThe same command on a disk that fills up, each time it failed on one twice the size."
+    told_how = "The same command on a disk that fills up, each time it failed on one twice the size."
+    title = f"## Out of space: {undisturbed.where()}\n\n{told_how}"
     told = f"- every failure told as one line, `no space left`, without a traceback: {_yes(clear)}"
     return f"{title}\n\n{table}\n\n{verdict}\n{told}", same and clear
 
@@ -222,7 +232,8 @@ def compare(sweep: Sweep, undisturbed: Sweep, status: int) -> tuple[str, bool]:
     }
     for name in sorted(other["weights"].keys() - set(identical)):
         print(f"other weights: {name}")
-    print("left:", own["left"])
+    for name in own["left"]:
+        print(f"left over: {name}")
     return "\n".join(f"- {check}: {_yes(holds)}" for check, holds in checks.items()), all(checks.values())
 
 
