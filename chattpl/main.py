@@ -7,8 +7,10 @@ python -m chattpl.main -m 'experiment=glob(*)' eval.format=chat,raw      a sweep
 import os
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import hydra
+from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
@@ -16,7 +18,7 @@ from omegaconf import DictConfig
 from chattpl import signals
 from chattpl.complaints import complaint
 from chattpl.config import register_schema
-from chattpl.errors import Interrupted
+from chattpl.errors import Interrupted, UserError
 from chattpl.jobs import Outcome, conclude, log_to_terminal, run_job
 
 _outcomes: list[Outcome] = []  # of a single run: Hydra's main returns nothing
@@ -40,6 +42,7 @@ def main() -> None:
     sys.path += [] if PLUGINS in sys.path else [PLUGINS]
     sys.argv[1:] = sorted(sys.argv[1:], key=_is_override)  # Hydra's parser wants the overrides in one row
     try:
+        _check_options()
         with signals.handled():
             hydra.main(version_base="1.3", config_path="../conf", config_name="config")(job)()
             if _outcomes:
@@ -55,6 +58,17 @@ def main() -> None:
         sys.exit(128 + interrupted.signum)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _check_options() -> None:
+    """Let an option that Hydra does not have fail like any other mistake: argparse would show its usage."""
+
+    def refuse(message: str) -> NoReturn:
+        raise UserError(f"{message} (options are Hydra's: --help lists them)")
+
+    parser = get_args_parser()
+    parser.error = refuse
+    parser.parse_args()
 
 
 def _is_override(argument: str) -> bool:

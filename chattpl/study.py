@@ -226,7 +226,7 @@ class Study:
         save_model(model, job, staged)
         end = {"token": form.end_token, "id": form.end_token_id}
         marker = {"fingerprint": fingerprint(covers), "made_from": covers, **covers, "end_token": end}
-        speed = {"tokens_per_second": _tokens_per_second(report), "versions": versions()}
+        speed = {"tokens_per_second": round(report["tokens"] / report["seconds"], 1), "versions": versions()}
         write_json(staged / "train.json", {**marker, **report, **speed})
 
     # --- evaluation
@@ -319,12 +319,6 @@ class Study:
         path.parent.mkdir(parents=True, exist_ok=True)
         with self._log_to(path):
             yield
-
-
-def _tokens_per_second(report: dict[str, Any]) -> float | None:
-    """Of the steps that `seconds` counts: those after the last resumption."""
-    steps = report["steps"] - (report["resumed_from_step"] or 0)
-    return round(report["tokens"] * steps / report["steps"] / report["seconds"], 1) if steps else None
 
 
 def _lock_of(work: Path) -> Path:

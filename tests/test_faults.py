@@ -8,6 +8,7 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from forked import Forked
@@ -77,6 +78,11 @@ def weights(folder: Folder) -> dict[str, bytes]:
     return {path.parent.name: path.read_bytes() for path in folder.find("models/*/model.safetensors")}
 
 
+def train_json(folder: Folder) -> dict[str, Any]:
+    (path,) = folder.find("models/*/train.json")
+    return json.loads(path.read_text())
+
+
 def published(folder: Folder) -> set[str]:
     paths = [path for kind in ("models", "eval") for path in (folder.study / kind).rglob("*") if path.is_file()]
     return {str(path.relative_to(folder.study)) for path in paths}
@@ -128,10 +134,21 @@ def test_a_training_that_was_killed_goes_on_from_its_checkpoint(folder, undistur
     forked.kill()
     printed = folder.run(f"train.method={method}", "stage=train")
     step = int(re.search(r"going on from checkpoint-(\d+)", printed)[1])
-    (train_json,) = folder.find("models/*/train.json")
-    assert json.loads(train_json.read_text())["resumed_from_step"] == step >= 1
+    assert train_json(folder)["resumed_from_step"] == step >= 1
     ((name, mine),) = weights(folder).items()
     assert mine == weights(undisturbed)[name]
+
+
+def test_a_resumed_training_counts_the_seconds_before_it_was_killed(folder):
+    forked = folder.start("stage=train")
+    assert forked.until(folder.work("models/*/run/checkpoint-2/trainer_state.json"))
+    forked.kill()
+    for path in folder.find(".work/models/*/run/checkpoint-*/trainer_state.json"):
+        state = json.loads(path.read_text())
+        state["stateful_callbacks"]["_Clock"]["attributes"]["seconds"] += 1000
+        path.write_text(json.dumps(state))
+    folder.run("stage=train")
+    assert 1000 < train_json(folder)["seconds"] < 2000
 
 
 def test_an_evaluation_that_was_killed_keeps_its_answers(folder, undisturbed):

@@ -23,6 +23,7 @@ from transformers import (
     TrainerState,
     TrainingArguments,
 )
+from transformers.trainer_callback import ExportableState
 
 from chattpl import signals
 from chattpl.basemodel import FILES
@@ -119,6 +120,22 @@ class _LogProgress(TrainerCallback):
             self._last = time.monotonic()
 
 
+class _Clock(TrainerCallback, ExportableState):
+    """The seconds that went into the model so far, those before an interruption included. Kept in each checkpoint."""
+
+    def __init__(self, checkpoint: Path | None):
+        kept = _state_of(checkpoint)["stateful_callbacks"] if checkpoint else {}
+        self._before = kept[type(self).__name__]["attributes"]["seconds"] if kept else 0.0
+        self._started = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        return self._before + time.monotonic() - self._started
+
+    def state(self) -> dict[str, Any]:
+        return {"args": {}, "attributes": {"seconds": self.seconds}}
+
+
 def callbacks() -> list[TrainerCallback]:
     """Those of every training run."""
     return [_Checkpoints(), _LogProgress()]
@@ -129,12 +146,16 @@ def last_checkpoint(folder: Path) -> Path | None:
     whole: dict[int, Path] = {}
     for path in folder.glob("checkpoint-*"):
         try:
-            step = json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))["global_step"]
+            step = _state_of(path)["global_step"]
         except (OSError, ValueError, KeyError):
             shutil.rmtree(path)
             continue
         whole[step] = path
     return whole[max(whole)] if whole else None
+
+
+def _state_of(checkpoint: Path) -> dict[str, Any]:
+    return json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
 
 
 def train(trainer: Trainer, job: Job) -> dict[str, Any]:
@@ -147,13 +168,13 @@ def train(trainer: Trainer, job: Job) -> dict[str, Any]:
     if checkpoint is not None:
         logger.info("going on from %s", checkpoint.name)
     trainer.remove_callback(PrinterCallback)
-    started = time.monotonic()
+    clock = _Clock(checkpoint)
+    trainer.add_callback(clock)
     with signals.deferred():
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    seconds = time.monotonic() - started
     history = trainer.state.log_history
     return {
-        "seconds": round(seconds, 2),
+        "seconds": round(clock.seconds, 2),
         "steps": trainer.state.global_step,
         "resumed_from_step": int(checkpoint.name.partition("-")[2]) if checkpoint else None,
         "device": torch.cuda.get_device_name() if job.device == "cuda" else "cpu",
