@@ -59,11 +59,15 @@ def model_length(config: Config, folder: Path) -> int:
 
 
 class EnginePool:
-    """Holds at most one engine. Another architecture or other settings replace it; other weights do not."""
+    """Holds at most one engine. Another architecture or other settings replace it; other weights do not.
+
+    On a GPU vLLM cannot be replaced: the memory that lets it sleep is not given back before the process ends.
+    """
 
     def __init__(self) -> None:
         self._engine: Engine | None = None
         self._key: tuple[object, ...] = ()
+        self._holds_gpu = False
 
     def get(self, config: Config, folder: Path, fingerprint: str) -> Engine:
         """The warm engine for models made from `folder`, started if need be.
@@ -72,13 +76,23 @@ class EnginePool:
             config: `engine.name` resolved.
             folder: the base model's.
             fingerprint: of the base model.
+
+        Raises:
+            UserError: vLLM is to be started a second time on a GPU.
         """
         settings = config.engine
         key = (fingerprint, config.model.dtype, config.device, tuple(vars(settings).items()))
         if self._engine is None or self._engine.broken or key != self._key:
+            device = resolved_device(config.device)
+            if self._holds_gpu:
+                raise UserError(
+                    f"{config.model.path}: vLLM starts once in a process on a GPU, and it did for another model or "
+                    "other settings, or failed: the same command again goes on with what is missing"
+                )
             self.close()
+            self._holds_gpu = settings.name == "vllm" and device == "cuda"
             started = time.monotonic()
-            logger.info("starting the engine: %s on %s", settings.name, resolved_device(config.device))
+            logger.info("starting the engine: %s on %s", settings.name, device)
             self._engine = _make(config, folder)
             self._engine.loaded = fingerprint
             self._key = key

@@ -1,5 +1,6 @@
 """vLLM in this process, on a GPU or on its CPU build."""
 
+import gc
 import json
 import logging
 import os
@@ -125,6 +126,7 @@ class VLLMEngine(Engine):
     def close(self) -> None:
         self._llm.llm_engine.engine_core.shutdown()
         del self._llm
+        gc.collect()  # its parts hold each other, and with them the KV cache
 
 
 def _repack_head(model: "Module") -> None:
