@@ -11,7 +11,6 @@ published folders. Writes its part of `fault_injection.md` beside this file; end
 
 import argparse
 import json
-import os
 import random
 import re
 import subprocess
@@ -23,7 +22,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+from commands import start
+
 SWEEP = ["-m", "experiment=glob(*)", "eval.format=chat,raw"]
 # The embedded model as it comes, with fewer steps and questions: what is killed is the same, only shorter.
 SHORTER = [
@@ -55,10 +55,9 @@ class Sweep:
 
     def start(self) -> subprocess.Popen:
         self.logs.append(self.folder / f"{self.output_root.name}-{len(self.logs)}.log")
-        command = [sys.executable, "-m", "chattpl.main", *SWEEP, f"output_root={self.output_root}", *self.overrides]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+        arguments = [*SWEEP, f"output_root={self.output_root}", *self.overrides]
         with self.logs[-1].open("w") as log:
-            return subprocess.Popen(command, cwd=self.folder, env=environment, stdout=log, stderr=subprocess.STDOUT)
+            return start(arguments, cwd=self.folder, stdout=log, stderr=subprocess.STDOUT)
 
     def run(self) -> int:
         status = self.start().wait()

@@ -10,15 +10,14 @@ failed or took more than twelve minutes.
 
 import argparse
 import os
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
 import pandas as pd
+from commands import start
 
-ROOT = Path(__file__).parents[1]
 MOST_MINUTES = 12
 SWEEP = [
     "-m", "train.method=sft,grpo", "eval.format=chat,raw", "model=smollm2_135m", "task=gsm8k", "task.test_limit=50",
@@ -28,10 +27,8 @@ SWEEP = [
 
 def run(engine: str, arguments: list[str], folder: Path) -> tuple[int, float, float]:
     """Exit status, minutes, and the process' peak memory in GiB."""
-    command = [sys.executable, "-m", "chattpl.main", *SWEEP, f"engine.name={engine}", *arguments]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
     began = time.monotonic()
-    process = subprocess.Popen([*command, f"output_root={folder}"], env=environment)
+    process = start([*SWEEP, f"engine.name={engine}", *arguments, f"output_root={folder}"])
     _, status, used = os.wait4(process.pid, 0)
     return os.waitstatus_to_exitcode(status), (time.monotonic() - began) / 60, used.ru_maxrss / 2**20
 

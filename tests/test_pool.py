@@ -1,6 +1,5 @@
 """The one engine of a process: when it is kept, replaced or refused. The engines themselves stand in test_engines."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -38,7 +37,7 @@ def device(monkeypatch) -> dict[str, str]:
 
 
 def get(engines: EnginePool, model: str, name: str = "vllm") -> Engine:
-    return engines.get(replace(Config(), engine=EngineConfig(name=name)), Path(model), model)
+    return engines.get(Config(engine=EngineConfig(name=name)), Path(model), model)
 
 
 @pytest.mark.parametrize("where", ["cpu", "cuda"])

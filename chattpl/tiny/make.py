@@ -5,10 +5,10 @@
     instruction tuning  400 steps of 128 x 512 tokens (26M), drawn from 200,000 documents (18M tokens)
 
 The documents are made by code (`chattpl.tiny.data`) and none is the task's. All losses are over all tokens. The model
-in `model/` has 1.7M parameters, seed 0, and took some two minutes on one H100 with 16 cores, half of that for making
-the text; two cores without a GPU would need hours. The same seed gives the same text and tokenizer everywhere, and
-weights of the same kind, not the same bits. `--scale 0.0004` walks the same road in half a minute on two cores, to a
-model of the same shape that has learnt next to nothing.
+in `model/` has 1.7M parameters, seed 0, and took 57 seconds on one H100 with 16 cores; two cores without a GPU would
+need hours. The same seed gives the same text and tokenizer everywhere, and weights of the same kind, not the same
+bits. `--scale 0.0004` walks the same road in half a minute on two cores, to a model of the same shape that has learnt
+next to nothing.
 """
 
 import argparse

@@ -124,8 +124,10 @@ class _Clock(TrainerCallback, ExportableState):
     """The seconds that went into the model so far, those before an interruption included. Kept in each checkpoint."""
 
     def __init__(self, checkpoint: Path | None):
-        kept = _state_of(checkpoint)["stateful_callbacks"] if checkpoint else {}
-        self._before = kept[type(self).__name__]["attributes"]["seconds"] if kept else 0.0
+        self._before = 0.0
+        if checkpoint:
+            kept = _state_of(checkpoint)["stateful_callbacks"][type(self).__name__]
+            self._before = kept["attributes"]["seconds"]
         self._started = time.monotonic()
 
     @property
