@@ -112,6 +112,9 @@ class EnginePool:
 
 
 def _make(config: Config, folder: Path) -> Engine:
+    from chattpl import vectormath
+
+    vectormath.settle()
     settings = config.engine
     device = resolved_device(config.device)
     common = {

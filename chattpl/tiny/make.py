@@ -25,6 +25,7 @@ import torch
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
+from chattpl import vectormath
 from chattpl.tiny.data import (
     CHAT_TEMPLATE,
     END_OF_TEXT,
@@ -170,6 +171,7 @@ def make(out: Path, seed: int = 0, scale: float = 1.0, device: str = "auto") -> 
     tokenizer = make_tokenizer(seed, documents=max(2000, round(20_000 * scale)))
     # All text comes first, because it is made in forked processes, which must not inherit a GPU.
     corpora = [_corpus(stage, tokenizer, seed) for stage in stages]
+    vectormath.settle()
     torch.manual_seed(seed)
     model = make_model(tokenizer).to(device)
     losses = {stage.name: train(model, corpus, stage, seed) for stage, corpus in zip(stages, corpora, strict=True)}

@@ -25,7 +25,7 @@ from transformers import (
 )
 from transformers.trainer_callback import ExportableState
 
-from chattpl import signals
+from chattpl import signals, vectormath
 from chattpl.basemodel import FILES
 from chattpl.config import Config
 from chattpl.errors import UserError
@@ -55,6 +55,7 @@ class Job:
 
 def load_model(job: Job) -> PreTrainedModel:
     """The base model in `model.train_dtype`, its end tokens set to those at which this study stops."""
+    vectormath.settle()
     model = AutoModelForCausalLM.from_pretrained(
         job.base,
         dtype=getattr(torch, job.config.model.train_dtype),
