@@ -8,8 +8,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf.errors import OmegaConfBaseException
 
 from chattpl.cell import flat
-from chattpl.config import nearest
-from chattpl.errors import UserError
+from chattpl.errors import UserError, nearest
 
 CONFIGURATION_ERRORS = (UserError, HydraException, OmegaConfBaseException)
 # torch.save tells of a full disk in its own words.

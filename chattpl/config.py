@@ -4,7 +4,6 @@
 checked in `checked_config`, before anything is loaded.
 """
 
-import difflib
 import inspect
 import math
 import re
@@ -17,7 +16,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import get_class
 from omegaconf import MISSING, DictConfig, OmegaConf
 
-from chattpl.errors import UserError
+from chattpl.errors import UserError, nearest
 from chattpl.training.fields import check_fields
 
 METHODS = ("sft", "grpo", "none")
@@ -124,14 +123,6 @@ def register_schema() -> None:
     for open_node in (schema.sft, schema.grpo, schema.task, schema.formats):
         OmegaConf.set_struct(open_node, False)
     ConfigStore.instance().store(name="schema", node=schema)
-
-
-def nearest(word: str, possible: Iterable[str]) -> str:
-    """`, did you mean …? (possible: …)` for a message about a word that is none of the possible ones."""
-    names = sorted(possible)
-    close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
-    hint = f", did you mean {close[0]!r}?" if close else ""
-    return f"{hint} (possible: {', '.join(names)})" if len(names) <= 12 else hint
 
 
 def check_choice(key: str, value: object, possible: Iterable[str]) -> None:

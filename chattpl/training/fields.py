@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from chattpl.errors import UserError
+from chattpl.errors import UserError, nearest
 
 SOURCES = {
     "sft": ("transformers/training_args.py", "trl/trainer/base_config.py", "trl/trainer/sft_config.py"),
@@ -81,8 +81,6 @@ def check_fields(method: str, values: dict[str, Any]) -> None:
     Raises:
         UserError: names the first such field.
     """
-    from chattpl.config import nearest
-
     known = fields_of(method)
     for name, value in values.items():
         if name in RESERVED or (name.startswith("vllm_") and "importance_sampling" not in name):
