@@ -144,10 +144,11 @@ def test_a_resumed_training_counts_the_seconds_before_it_was_killed(folder):
     forked = folder.start("stage=train")
     assert forked.until(folder.work("models/*/run/checkpoint-2/trainer_state.json"))
     forked.kill()
-    for path in folder.find(".work/models/*/run/checkpoint-*/trainer_state.json"):
-        state = json.loads(path.read_text())
-        state["stateful_callbacks"]["_Clock"]["attributes"]["seconds"] += 1000
-        path.write_text(json.dumps(state))
+    (run,) = folder.find(".work/models/*/run")
+    path = last_checkpoint(run) / "trainer_state.json"
+    state = json.loads(path.read_text())
+    state["stateful_callbacks"]["_Clock"]["attributes"]["seconds"] += 1000
+    path.write_text(json.dumps(state))
     folder.run("stage=train")
     assert 1000 < train_json(folder)["seconds"] < 2000
 
