@@ -3,7 +3,7 @@
 # evaluated with and without the chat template; twelve cells, then the report.
 #
 #   ./multirun.sh                                on the embedded model, in minutes on two CPU cores
-#   ./multirun.sh model=qwen3_4b task=gsm8k      the paper's, on a GPU of 80 GB
+#   ./multirun.sh model=qwen3_4b task=gsm8k      the original experiment's, on a GPU of 80 GB
 #   ./multirun.sh --setup                        only make or refresh the environment in .venv
 #
 # What is finished is kept: run it again after an interruption, or with more in the sweep.
@@ -44,7 +44,7 @@ setup() {
     torch=$("$python" -c 'import tomllib; print(next(r for r in tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["cpu"] if r.startswith("torch==")))')
     install "$torch+cpu" 2>/dev/null || install --index-url https://download.pytorch.org/whl/cpu "$torch"
   fi
-  install -e ".[$platform,test]"
+  install -e ".[$platform,search,test,dev]"
   if [ "$platform" = cpu ]; then
     # They come with vLLM as CUDA builds, are not used, and break `import transformers` beside a CPU build of torch.
     "$python" -m pip uninstall --quiet --yes torchvision torchaudio torchcodec 2>/dev/null

@@ -1,103 +1,135 @@
-"""Finished or not: fingerprints, locks, publishing in one step.
+"""Finished or not: manifests, locks, publishing in one step.
 
-A finished folder holds a marker (`train.json`, `summary.json`) with the fingerprint of all that decided it. A folder
-is filled below `.work` and moved into place by one `rename`, so what lies in place is whole. A process that dies
-leaves its work, from which the next one goes on; the lock it held is released by the operating system.
+A finished folder holds a manifest (`train.json`, `summary.json`) with the fingerprint of its inputs. A
+folder is filled below `.work` and moved into place by one `rename`, so what lies in place is whole. A process that
+dies leaves its work, from which the next one resumes; the lock it held is released by the operating system.
 """
 
 import contextlib
-import errno
 import json
 import logging
 import os
 import shutil
 import socket
-import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
-from chattpl.cell import digest, flat
 from chattpl.errors import UserError
+from chattpl.files import PARTIAL, flush, make_folder, write_text
+from chattpl.hashing import digest, flat
+from chattpl.results import SCHEMA, other_version
 
 logger = logging.getLogger(__name__)
 
-PARTIAL = ".partial"
 
-
-def make_folder(path: Path) -> None:
-    """The folder and those above it.
-
-    Raises:
-        UserError: it cannot be made where it should be.
-    """
+def read_manifest(path: Path) -> dict[str, Any] | None:
+    """The manifest of a finished folder; None where there is none or it cannot be read."""
     try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise UserError(f"output_root: cannot make the folder {path} ({error.strerror})") from error
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file so that a reader, or a crash, finds the old one or the new one and nothing between."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PARTIAL)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def write_json(path: Path, content: Any) -> None:
-    """`write_text` of any JSON value, indented for a person to read."""
-    write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-
-
-def read_marker(path: Path) -> dict[str, Any] | None:
-    """The marker of a finished folder; None where there is none or it cannot be read."""
-    try:
-        marker = json.loads(path.read_text(encoding="utf-8"))
+        manifest = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return marker if isinstance(marker, dict) and "fingerprint" in marker else None
+    return manifest if isinstance(manifest, dict) and "fingerprint" in manifest else None
 
 
-def fingerprint(covers: dict[str, Any]) -> str:
-    """The SHA-256 of everything that decides an artifact."""
-    return digest(covers)
+@dataclass(frozen=True)
+class Artifact:
+    """A folder that is made once: a trained model, or the evaluation of one.
 
-
-def is_finished(marker_path: Path, covers: dict[str, Any], overwrite: bool) -> bool:
-    """Whether the folder that `marker_path` lies in is finished and made from exactly this.
-
-    Raises:
-        UserError: it is finished but made from something else, and must not be overwritten.
+    Attributes:
+        folder: where it lies when it is finished.
+        manifest: the file in it that says so; the last one written.
+        inputs: everything that decides it.
+        work: where unfinished work lies. The fingerprint is in the name, so work with other inputs is never picked up.
+        what: the work in words, for whoever waits for it.
     """
-    marker = read_marker(marker_path)
-    if marker is None:
-        return False
-    if marker["fingerprint"] == fingerprint(covers):
+
+    folder: Path
+    manifest: str
+    inputs: Mapping[str, Any]
+    work: Path
+    what: str
+
+    @classmethod
+    def at(cls, study: Path, kind: str, name: str, manifest: str, inputs: Mapping[str, Any], what: str) -> "Artifact":
+        """The artifact `study/kind/name`."""
+        return cls(study / kind / name, manifest, inputs, study / ".work" / kind / f"{name}~{digest(inputs)[:8]}", what)
+
+    @property
+    def fingerprint(self) -> str:
+        """The SHA-256 of the inputs."""
+        return digest(self.inputs)
+
+    @property
+    def staged(self) -> Path:
+        """The folder below `work` that is to be published."""
+        return self.work / "staged"
+
+    def read(self) -> dict[str, Any]:
+        """The manifest of the finished artifact."""
+        manifest = read_manifest(self.folder / self.manifest)
+        assert manifest is not None, f"{self.folder} is not finished"
+        return manifest
+
+    def is_finished(self, overwrite: bool) -> bool:
+        """Whether it is there with exactly these inputs.
+
+        Raises:
+            UserError: it is there with other inputs or from another version, and must not be overwritten.
+        """
+        manifest = read_manifest(self.folder / self.manifest)
+        if manifest is None:
+            return False
+        if manifest.get("schema") == SCHEMA and manifest["fingerprint"] == self.fingerprint:
+            return True
+        if overwrite:
+            return False
+        if manifest.get("schema") != SCHEMA:
+            raise UserError(
+                f"{self.folder}: {other_version(manifest)}; study=NAME starts a new study and keeps it, "
+                "overwrite=true replaces it"
+            )
+        raise UserError(
+            f"{self.folder} has other inputs ({differences(manifest.get('inputs', {}), self.inputs)}); "
+            "study=NAME keeps both, overwrite=true replaces it, and a key that is changed on the command line gets a "
+            "folder of its own"
+        )
+
+    def produce(self, make: Callable[[], None], overwrite: bool) -> bool:
+        """Let `make` fill `staged`, its manifest last, and publish it. `work` is free for whatever else it needs.
+
+        Under a lock, so of several processes one makes it and the others wait. Returns False where another process
+        made it in the meantime.
+        """
+        logger.debug("%s: fingerprint %s, work in %s", self.what, self.fingerprint, self.work)
+        with locked(self.work.parent / f"{self.work.name}.lock", self.what):
+            if read_manifest(self.staged / self.manifest) is not None:  # of a process that died before it published
+                publish(self.staged, self.folder)
+            if self.is_finished(overwrite):
+                shutil.rmtree(self.work, ignore_errors=True)
+                return False
+            make()
+            for path in self.work.iterdir():  # before publishing, or a process that dies in between leaves it
+                if path != self.staged:
+                    _remove(path)
+            publish(self.staged, self.folder)
+            shutil.rmtree(self.work)
         return True
-    if overwrite:
-        return False
-    differences = _differences(marker.get("made_from", {}), covers)
-    raise UserError(
-        f"{marker_path.parent} was made from something else ({differences}); study=NAME keeps both, "
-        "overwrite=true replaces it, and a key that is changed on the command line gets a folder of its own"
-    )
 
 
-def _differences(old: dict[str, Any], new: dict[str, Any]) -> str:
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """The keys that differ and both their values, for a message."""
     old, new = flat(old), flat(new)
     keys = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
     return "; ".join(f"{key}: {_short(old.get(key))} -> {_short(new.get(key))}" for key in keys)
@@ -120,7 +152,7 @@ def locked(path: Path, what: str) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        logger.info("waiting for %s: %s is at it", what, _read_holder(holder))
+        logger.info("waiting for %s, running in %s", what, _read_holder(holder))
         started = time.monotonic()
         lock.acquire(poll_interval=0.2)
         logger.info("waited %.0f s for %s", time.monotonic() - started, what)
@@ -142,32 +174,18 @@ def _read_holder(path: Path) -> str:
 def publish(staged: Path, final: Path) -> None:
     """Move a complete folder into place. What lay there before goes only once the new one is there.
 
-    Between the two renames neither lies in place; `recover` of the next process then ends what this one began.
+    Between the two renames neither lies in place; `produce` of the next process then ends what this one began.
     """
     for path in staged.rglob("*"):
         if path.name.endswith(PARTIAL):
             path.unlink()  # of a process that died while it wrote this
         elif path.is_file():
-            _flush(path)
+            flush(path)
     final.parent.mkdir(parents=True, exist_ok=True)
     retired = staged.parent / "retired"
     shutil.rmtree(retired, ignore_errors=True)  # of a process that died here
     if final.exists():
         final.rename(retired)
     staged.rename(final)
-    _flush(final.parent)
+    flush(final.parent)
     shutil.rmtree(retired, ignore_errors=True)
-
-
-def _flush(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def recover(staged: Path, final: Path, marker: str) -> None:
-    """Publish what a process completed but did not live to publish."""
-    if read_marker(staged / marker) is not None:
-        publish(staged, final)

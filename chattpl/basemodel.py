@@ -1,4 +1,4 @@
-"""The model that everything starts from: where it lies, whether it is whole, what it is.
+"""The base model: where its files are, whether they are complete, what they say about it.
 
 Nothing here loads weights. Only safetensors are read: unpickling a file runs what it says.
 """
@@ -10,6 +10,7 @@ import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from chattpl import hub
 from chattpl.errors import UserError
 
 if TYPE_CHECKING:
@@ -17,51 +18,43 @@ if TYPE_CHECKING:
 
 EMBEDDED = Path(__file__).parent / "tiny" / "model"
 FILES = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]
+MISTRAL_WEIGHTS = "consolidated*.safetensors"  # a second copy, in Mistral's own format
+OTHER_FORMATS = ("*/*", MISTRAL_WEIGHTS)  # subfolders hold exports for other programs
 NOT_THE_MODEL = {"train.json"}
 
 
 def local_folder(path: str, trust_remote_code: bool, weights: bool = True) -> Path:
-    """The model's files on this machine: `path` itself, or the snapshot of the hub id `path`.
+    """The folder with the model's files: `path` itself, or the local snapshot of the hub repository `path`.
 
-    Without `weights`, only the files that say what the model is are fetched.
+    Without `weights`, only configuration and tokenizer are downloaded.
 
     Raises:
-        UserError: there is no such folder, or the hub cannot give it.
+        UserError: there is no such folder, or the repository cannot be downloaded.
     """
-    folder = Path(path).expanduser()
-    if folder.is_dir():
-        return folder
-    if folder.exists() or path.startswith((".", "/", "~")) or path.count("/") > 1 or not path:
-        raise UserError(f"model.path={path}: is no folder")
-    return _snapshot(path, trust_remote_code, weights)
-
-
-@functools.cache
-def _snapshot(hub_id: str, trust_remote_code: bool, weights: bool) -> Path:
-    from huggingface_hub import snapshot_download
-
-    patterns = [*FILES, "*.py"] if trust_remote_code else FILES
-    if not weights:
-        patterns = [pattern for pattern in patterns if pattern != "*.safetensors"]
     try:
-        return Path(snapshot_download(hub_id, allow_patterns=patterns))
-    except Exception as error:  # the client's own errors and those of three HTTP libraries below it
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(f"model.path={hub_id}: neither a local folder nor to be had from the hub ({reason})") from error
+        folder = hub.named_folder(path)
+    except NotADirectoryError:
+        raise UserError(f"model.path={path}: is not a folder") from None
+    if folder is not None:
+        return folder
+    patterns = [pattern for pattern in FILES if weights or pattern != "*.safetensors"]
+    if trust_remote_code:
+        patterns.append("*.py")
+    return hub.snapshot("model.path", path, "model", tuple(patterns), OTHER_FORMATS)
 
 
 def check_model(folder: Path, key: str = "model.path") -> None:
-    """Refuse a folder that is no whole Hugging Face model, before anything is loaded.
+    """Check that a folder is a complete Hugging Face model, before anything is loaded.
 
     Raises:
         UserError: names the file and what is wrong with it.
     """
-    config = read_json(folder / "config.json", f"{key}={folder}: is no model: ")
+    config = read_json(folder / "config.json", f"{key}={folder}: is not a model: ")
     if "model_type" not in config:
-        raise UserError(f"{key}={folder}: config.json names no model_type")
-    shards = sorted(folder.glob("*.safetensors"))
+        raise UserError(f"{key}={folder}: config.json has no model_type")
+    shards = [path for path in _model_files(folder) if path.suffix == ".safetensors"]
     if not shards:
-        raise UserError(f"{key}={folder}: holds no *.safetensors (other formats of weights are not read)")
+        raise UserError(f"{key}={folder}: has no *.safetensors (other weight formats are not supported)")
     index = folder / "model.safetensors.index.json"
     if index.is_file():
         needed = set(read_json(index, f"{key}={folder}: ").get("weight_map", {}).values())
@@ -70,7 +63,7 @@ def check_model(folder: Path, key: str = "model.path") -> None:
     for shard in shards:
         _check_safetensors(shard, key)
     if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")):
-        raise UserError(f"{key}={folder}: holds no tokenizer")
+        raise UserError(f"{key}={folder}: has no tokenizer")
 
 
 def _check_safetensors(path: Path, key: str) -> None:
@@ -88,20 +81,20 @@ def _check_safetensors(path: Path, key: str) -> None:
         )
 
 
-def read_json(path: Path, complaint: str = "") -> dict[str, Any]:
+def read_json(path: Path, prefix: str = "") -> dict[str, Any]:
     """A JSON object from a file.
 
     Raises:
-        UserError: `complaint`, the file's name and what is wrong.
+        UserError: `prefix`, the file's name and what is wrong.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"{complaint}{path.name} is missing") from None
+        raise UserError(f"{prefix}{path.name} is missing") from None
     except (OSError, ValueError) as error:
-        raise UserError(f"{complaint}{path.name} cannot be read ({error})") from error
+        raise UserError(f"{prefix}{path.name} cannot be read ({error})") from error
     if not isinstance(content, dict):
-        raise UserError(f"{complaint}{path.name} holds no JSON object")
+        raise UserError(f"{prefix}{path.name} is not a JSON object")
     return content
 
 
@@ -114,7 +107,7 @@ def has_chat_template(folder: Path) -> bool:
 
 
 def declared_eos_ids(folder: Path) -> list[int]:
-    """Every `eos_token_id` of the generation configuration, or of the model's where that names none."""
+    """Every `eos_token_id` of the generation configuration, or of the model's configuration where that has none."""
     for name in ("generation_config.json", "config.json"):
         if (folder / name).is_file():
             declared = read_json(folder / name).get("eos_token_id")
@@ -126,14 +119,21 @@ def declared_eos_ids(folder: Path) -> list[int]:
 def context_length(folder: Path) -> int | None:
     """`max_position_embeddings`, in tokens; None where the configuration does not say."""
     config = read_json(folder / "config.json")
-    return config.get("max_position_embeddings") or config.get("text_config", {}).get("max_position_embeddings")
+    text_config: dict[str, Any] = config.get("text_config", {})
+    length: int | None = config.get("max_position_embeddings") or text_config.get("max_position_embeddings")
+    return length
 
 
 def files_fingerprint(folder: Path) -> str:
     """The SHA-256 over names and contents of the model's files."""
-    names = sorted({path.name for pattern in FILES for path in folder.glob(pattern)} - NOT_THE_MODEL)
-    paths = [folder / name for name in names]
-    return _digest_of(tuple((str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in paths))
+    files = [(path, path.stat()) for path in _model_files(folder)]
+    return _digest_of(tuple((str(path), stat.st_mtime_ns, stat.st_size) for path, stat in files))
+
+
+def _model_files(folder: Path) -> list[Path]:
+    """Sorted by name. Of a local folder the same as of a repository, so that both have one fingerprint."""
+    found = {path for pattern in FILES for path in folder.glob(pattern)}
+    return sorted(path for path in found if path.name not in NOT_THE_MODEL and not path.match(MISTRAL_WEIGHTS))
 
 
 @functools.cache
@@ -148,7 +148,7 @@ def _digest_of(files: tuple[tuple[str, int, int], ...]) -> str:
 
 @functools.cache
 def load_tokenizer(folder: Path, trust_remote_code: bool) -> "PreTrainedTokenizerBase":
-    """The tokenizer in `folder`, padding with a token that is there.
+    """The tokenizer in `folder`; without a padding token of its own it pads with the end token.
 
     Raises:
         UserError: it cannot be loaded.

@@ -1,27 +1,28 @@
-"""Which cell this is: its canonical axes, its names and folders, and what its fingerprints cover.
+"""Which cell a configuration asks for, and its names.
 
     train.format=raw train.method=sft train.masking=answer eval.format=chat seed=1
     -> model sft_no_chat_mask_q--seed=1, cell sft_no_chat_mask_q--seed=1_eval_chat
 
-Axes that mean nothing to a method are dropped (`masking` to GRPO, `train.format` to `none`), so jobs that differ
-only there are one cell.
+Both names and fingerprints come from the table `chattpl.decides.DECIDES`: a name shows the deciding keys that differ
+from their defaults, a fingerprint includes all of them. So two cells that differ have different names or, where a name
+cannot show it (other files in the same place), different fingerprints; a key set to its default changes neither.
 """
 
-import hashlib
-import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from chattpl.config import Config, FormatConfig, task_arguments
+from chattpl.config import Config
+from chattpl.decides import decides_evaluation, decides_model
+from chattpl.hashing import canonical, digest, flat
+from chattpl.training import METHODS
+from chattpl.training.trl_fields import CLASSES, defaults_of
 
-# Where a thing lies or how a run is carried out; what lies there is covered by the fingerprint instead.
-LOCATIONS = {"model.name", "model.path", "task.name", "task._target_", "task.source", "task.path"}
-# Fields of TRL's configurations that say when something is kept or shown, and change nothing in the model.
-BOOKKEEPING = re.compile(r"(save|logging|log|report|run|dataloader_num|dataset_num|disable_tqdm|torch_empty)(_.*)?")
-FOLDERS = {"chat": "chat_template", "raw": "no_chat"}
+# How the two formats that ship are called in a model's name, and what marks the loss.
+FORMAT_NAMES = {"chat": "chat_template", "raw": "no_chat"}
+MASKING_MARKS = {("raw", "answer"): "_mask_q"}
+FULL_LOSS = "_full_loss"
 LONGEST_NAME = 160
 
 
@@ -31,193 +32,126 @@ class Cell:
 
     Attributes:
         train_format: None for the untrained model.
-        masking: None where nothing is learnt from given answers.
-        model_changes: what the user changed beside the axes and what decides the model, key to value.
-        eval_changes: likewise, what decides only the evaluation.
+        masking: None for methods without a loss on given answers.
+        model_changes: what was changed beside the axes and decides the model, key to value.
+        eval_changes: likewise, what decides the evaluation and not the model.
+        model_keys, eval_keys: every key that decides the model or the evaluation, with its value.
     """
 
     train_format: str | None
     method: str
     masking: str | None
     eval_format: str
-    model_changes: tuple[tuple[str, Any], ...] = ()
-    eval_changes: tuple[tuple[str, Any], ...] = ()
+    model_changes: Mapping[str, Any] = field(default_factory=dict)
+    eval_changes: Mapping[str, Any] = field(default_factory=dict)
+    model_keys: Mapping[str, Any] = field(default_factory=dict)
+    eval_keys: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def model_name(self) -> str:
         """The folder's name below `models/`."""
-        return shortened(self._trained_name() + suffix(self.model_changes))
+        return _shortened(self._stem() + _suffix(self.model_changes))
 
     @property
     def eval_name(self) -> str:
         """The folder's name below `eval/`."""
-        return shortened(f"{self.model_name}_eval_{self.eval_format}{suffix(self.eval_changes)}")
+        return _shortened(f"{self.model_name}_eval_{_unambiguous(self.eval_format)}{_suffix(self.eval_changes)}")
 
-    def _trained_name(self) -> str:
-        if self.method == "none":
+    @property
+    def group(self) -> str:
+        """What this cell has in common with the same model's cells in other evaluation formats."""
+        return _shortened(self.model_name + _suffix(self.eval_changes))
+
+    def _stem(self) -> str:
+        if self.train_format is None:
             return "base"
-        name = f"{self.method}_{FOLDERS.get(self.train_format, self.train_format)}"
-        if self.method == "grpo":
-            return name
-        marks = {("chat", "answer"): "", ("raw", "answer"): "_mask_q", ("raw", "full"): "_full_loss"}
-        return name + marks.get((self.train_format, self.masking), "_full_loss" if self.masking == "full" else "")
+        name = FORMAT_NAMES.get(self.train_format) or _unambiguous(self.train_format)
+        mark = FULL_LOSS if self.masking == "full" else MASKING_MARKS.get((self.train_format, self.masking or ""), "")
+        return f"{self.method}_{name}{mark}"
 
 
 def cell_of(config: Config, default: Config) -> Cell:
-    """The cell that `config` asks for; `default` is what the same model and task get with nothing changed."""
-    method = config.train.method
-    changes = _changes(config, default)
-    form = f"formats.{config.train.format}."
-    decides_model = ["model.", "seed"]
-    if method != "none":
-        decides_model += [f"{method}.", "task.", form]
-    if method == "grpo":
-        decides_model += ["engine.name", "engine.max_model_len", "eval.stop"]
-    decides_eval = ["eval.", "task.", f"formats.{config.eval.format}.", "engine.name", "engine.max_model_len"]
-    model = {k: v for k, v in changes.items() if k.startswith(tuple(decides_model)) and k != "task.test_limit"}
-    without = {*model, "task.train_limit", "eval.batch_size"}
-    evaluation = {k: v for k, v in changes.items() if k.startswith(tuple(decides_eval)) and k not in without}
+    """The cell that `config` asks for; `default` is what the same model and task get with nothing changed.
+
+    Axes that mean nothing to a method are dropped (`masking` to GRPO, `train.format` to `none`), so configurations
+    that differ only there are one cell.
+    """
+    method = METHODS[config.train.method]
+    asked, usual = values_of(config), values_of(_with_axes_of(config, default))
+    model_keys = {key: value for key, value in asked.items() if decides_model(config, key)}
+    eval_keys = {key: value for key, value in asked.items() if decides_evaluation(config, key)}
+    changed = {key: value for key, value in asked.items() if canonical(value) != canonical(usual.get(key))}
+    model_changes = {key: value for key, value in changed.items() if key in model_keys}
     return Cell(
-        train_format=config.train.format if method != "none" else None,
-        method=method,
-        masking=config.train.masking if method == "sft" else None,
+        train_format=config.train.format if method.trains else None,
+        method=config.train.method,
+        masking=config.train.masking if method.learns_answers else None,
         eval_format=config.eval.format,
-        model_changes=tuple(sorted(model.items())),
-        eval_changes=tuple(sorted(evaluation.items())),
+        model_changes=model_changes,
+        eval_changes={key: value for key, value in changed.items() if key in eval_keys and key not in model_changes},
+        model_keys=_without_library_defaults(model_keys),
+        eval_keys=eval_keys,
     )
 
 
-def _changes(config: Config, default: Config) -> dict[str, Any]:
-    """Dotted key to new value, of everything that differs and is neither an axis nor a matter of place."""
-    new, old = flat(asdict(config)), flat(asdict(default))
-    axes = {"train.format", "train.method", "train.masking", "eval.format"}
-    named = tuple(f"formats.{name}." for name in config.formats.keys() - default.formats.keys())  # stand in the axes
+def values_of(config: Config) -> dict[str, Any]:
+    """Every key with its value, sorted. TRL's fields that are not configured have TRL's defaults."""
+    tree = {
+        **{key: value for key, value in vars(config).items() if key not in ("task", "formats")},
+        **{node: asdict(getattr(config, node)) for node in ("train", "eval", "model", "engine")},
+        **{method: {**defaults_of(method), **getattr(config, method)} for method in CLASSES},
+        "task": config.task.to_dict(),
+        "formats": {name: fields.to_dict() for name, fields in config.formats.items()},
+    }
+    return {key: _plain(value) for key, value in sorted(flat(tree).items())}
+
+
+def _with_axes_of(config: Config, default: Config) -> Config:
+    """The default configuration of the same axes. A format of the user's own has no default to differ from."""
+    evaluation = replace(default.eval, format=config.eval.format)
+    return replace(default, train=config.train, eval=evaluation, formats={**config.formats, **default.formats})
+
+
+def _without_library_defaults(keys: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys without TRL's fields that have TRL's own default, which nobody needs to read."""
+    defaults = {f"{method}.{name}": _plain(value) for method in CLASSES for name, value in defaults_of(method).items()}
     return {
-        key: new.get(key)
-        for key in sorted(new.keys() | old.keys())
-        if new.get(key) != old.get(key)
-        and key not in axes | LOCATIONS
-        and not key.startswith(named)
-        and not _is_bookkeeping(key)
+        key: value for key, value in keys.items() if key not in defaults or canonical(defaults[key]) != canonical(value)
     }
 
 
-def _is_bookkeeping(key: str) -> bool:
-    method, _, field = key.partition(".")
-    return method in ("sft", "grpo") and bool(BOOKKEEPING.fullmatch(field))
+def _plain(value: Any) -> Any:
+    """A number in one spelling: 3.0 and 3 are the same value."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A nested mapping as one level of dotted keys."""
-    result: dict[str, Any] = {}
-    for key, value in tree.items():
-        if isinstance(value, Mapping) and value:
-            result |= flat(value, f"{prefix}{key}.")
-        else:
-            result[f"{prefix}{key}"] = value
-    return result
+def _unambiguous(format_name: str) -> str:
+    """A format's name as part of a folder's name; one that would read as another format or mark bears its digest."""
+    reads_as_another = format_name in FORMAT_NAMES.values() or format_name.endswith(
+        (*MASKING_MARKS.values(), FULL_LOSS)
+    )
+    return f"{format_name}~{digest(format_name)[:6]}" if reads_as_another else format_name
 
 
-def suffix(changes: tuple[tuple[str, Any], ...]) -> str:
+def _suffix(changes: Mapping[str, Any]) -> str:
     """`--key=value` for each change, in characters that every file system takes."""
-    return "".join(f"--{_clean(f'{key}={value}')}" for key, value in changes)
+    return "".join(f"--{_clean(f'{key}={_spelt(value)}')}" for key, value in changes.items())
+
+
+def _spelt(value: Any) -> str:
+    """A value as it is typed; text that would read as a value of another type is quoted."""
+    if value is None or isinstance(value, bool | list | dict):
+        return canonical(value)
+    text = str(value)
+    return repr(text) if isinstance(value, str) and re.fullmatch(r"null|true|false|[-+.\d].*|[\[{].*", text) else text
 
 
 def _clean(text: str) -> str:
     clean = re.sub(r"[^A-Za-z0-9._=+,-]", "_", text)
-    return clean if clean == text else f"{clean[:60]}~{digest(text)[:6]}"
+    unchanged = clean == text and "--" not in text and "_eval_" not in text
+    return clean if unchanged else f"{clean[:60].replace('--', '-_')}~{digest(text)[:6]}"
 
 
-def shortened(name: str) -> str:
+def _shortened(name: str) -> str:
     """A name that fits into a folder's name; what is cut is replaced by its digest."""
     return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 11]}~{digest(name)[:10]}"
-
-
-def digest(content: Any) -> str:
-    """SHA-256 of any JSON value, as 64 hexadecimal digits."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
-
-
-@dataclass(frozen=True)
-class Places:
-    """The folders of one study."""
-
-    study: Path
-
-    def model(self, cell: Cell) -> Path:
-        """The published model."""
-        return self.study / "models" / cell.model_name
-
-    def evaluation(self, cell: Cell) -> Path:
-        """The run folder of the cell."""
-        return self.study / "eval" / cell.eval_name
-
-    @property
-    def work(self) -> Path:
-        """What is not finished yet: checkpoints, answers so far, locks."""
-        return self.study / ".work"
-
-
-def format_covers(form: FormatConfig) -> dict[str, Any]:
-    """What of a format decides its tokens: the keys of the other kind mean nothing."""
-    keys = ("system", "template_kwargs") if form.kind == "chat" else ("prompt", "answer_prefix")
-    return {key: asdict(form)[key] for key in ("kind", "eos", *keys)}
-
-
-def model_covers(config: Config, base: str, data: str, engine: str) -> dict[str, Any]:
-    """Everything that decides a trained model.
-
-    Args:
-        config: of the cell.
-        base: fingerprint of the base model's files.
-        data: fingerprint of the training samples.
-        engine: the name of the engine that makes the rollouts; counts for GRPO alone.
-    """
-    method = config.train.method
-    hyperparameters = {"sft": config.sft, "grpo": config.grpo}[method]
-    covers: dict[str, Any] = {
-        "base": base,
-        "data": data,
-        "task": {"name": config.task["name"], "instruction": config.task.get("instruction")},
-        "formats": {config.train.format: format_covers(config.formats[config.train.format])},
-        "train": {"format": config.train.format, "method": method},
-        "model": {
-            "dtype": config.model.dtype,
-            "train_dtype": config.model.train_dtype,
-            "attn_implementation": config.model.attn_implementation,
-        },
-        method: {key: value for key, value in hyperparameters.items() if not BOOKKEEPING.fullmatch(key)},
-        "seed": config.seed,
-    }
-    if method == "sft":
-        covers["train"]["masking"] = config.train.masking
-    else:
-        covers["task"] |= {"_target_": config.task["_target_"], **_plain(task_arguments(config.task))}
-        covers["engine"] = {"name": engine, "max_model_len": config.engine.max_model_len}
-        covers["eval"] = {"stop": config.eval.stop}
-    return covers
-
-
-def eval_covers(config: Config, model: str, data: str, engine: str) -> dict[str, Any]:
-    """Everything that decides a cell's figures; arguments as in `model_covers`, `data` of the test samples."""
-    evaluation = {key: value for key, value in asdict(config.eval).items() if key not in ("batch_size", "format")}
-    return {
-        "model": model,
-        "dtype": config.model.dtype,
-        "data": data,
-        "task": {
-            "name": config.task["name"],
-            "instruction": config.task.get("instruction"),
-            "_target_": config.task["_target_"],
-            **_plain(task_arguments(config.task)),
-        },
-        "formats": {config.eval.format: format_covers(config.formats[config.eval.format])},
-        "eval": {"format": config.eval.format, **evaluation},
-        "engine": {"name": engine, "max_model_len": config.engine.max_model_len},
-        "seed": config.seed,
-    }
-
-
-def _plain(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """A task's own arguments without where its data lies: the data's content is covered apart."""
-    return {key: value for key, value in arguments.items() if key not in ("source", "path")}

@@ -1,24 +1,69 @@
-"""What Hydra, OmegaConf and the operating system complain of, in one line that names the key and what is possible."""
+"""How a command ends: its exit status, and one line for an error of Hydra, OmegaConf or the machine."""
 
+import contextlib
 import errno
+import os
 import re
+import sys
 import traceback
+from collections.abc import Iterator
+from typing import Any
 
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
-from chattpl.cell import flat
-from chattpl.errors import UserError, nearest
+from chattpl.errors import Interrupted, UserError, nearest
+from chattpl.hashing import flat
 
+# What to install for what is not there.
+EXTRAS = {
+    "hydra/launcher": "; the launchers of clusters come with pip install 'chattpl[cluster]'",
+    "hydra/sweeper": "; sweepers that search come with pip install 'chattpl[search]'",
+    "hydra/sweeper/sampler": "; sweepers that search come with pip install 'chattpl[search]'",
+}
 CONFIGURATION_ERRORS = (UserError, HydraException, OmegaConfBaseException)
-# torch.save tells of a full disk in its own words.
+# How torch.save reports a full disk.
 TORCH_OUT_OF_SPACE = ("PytorchStreamWriter failed", "inline_container.cc", "iostream error")
 OUT_OF_SPACE = ("No space left on device", "Disk quota exceeded", *TORCH_OUT_OF_SPACE)
 
 
+@contextlib.contextmanager
+def ending() -> Iterator[None]:
+    """End the process as the command line promises.
+
+    0 when done; 1 and one line on standard error for a user error; 128 and the signal's number when interrupted. Any
+    other error shows its traceback. Whoever reads the output may stop reading (`| head`).
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        sys.exit(1)
+    except Exception as error:
+        line = complaint(error)
+        if line is None:
+            raise
+        print(f"error: {line}", file=sys.stderr)
+        sys.exit(1)
+    except Interrupted as interrupted:
+        print("interrupted; run the same command again to resume", file=sys.stderr)
+        sys.exit(128 + interrupted.signum)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    finally:
+        _write_out()
+
+
+def _write_out() -> None:
+    """Write what was printed. Where nobody reads it any more, drop it, or Python complains when it flushes at exit."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def complaint(error: Exception) -> str | None:
-    """One line about an error that the user can mend; None for any other, which deserves its traceback."""
-    return _explain(error) if isinstance(error, CONFIGURATION_ERRORS) else _mendable(error)
+    """One line about a user error or a full disk and the like; None for any other, which deserves its traceback."""
+    return _explain(error) if isinstance(error, CONFIGURATION_ERRORS) else _of_the_machine(error)
 
 
 def _explain(error: Exception) -> str:
@@ -57,30 +102,29 @@ def _unknown_key(error: BaseException, cause: BaseException) -> str | None:
 
 
 def _all_keys() -> list[str]:
+    from hydra.core.config_store import ConfigStore
     from omegaconf import OmegaConf
 
-    from chattpl.config import Config
-
-    tree = OmegaConf.to_container(OmegaConf.structured(Config), throw_on_missing=False)
+    schema = ConfigStore.instance().load("schema.yaml").node  # what `chattpl.config` registered
+    tree: Any = OmegaConf.to_container(schema, throw_on_missing=False)
     return [*flat(tree), "model", "task", "train_format", "method", "masking", "eval_format", "experiment"]
 
 
 def _missing_config(text: str) -> str:
     """Hydra's message lists the options of a group one to a line."""
-    found = re.search(r"Could not find '([^']+)/([^'/]+)'", text)
+    found = re.search(r"Could not (?:find|load) '([^']+)/([^'/]+)'", text)
     if not found:
         return _one_line(text)
     group, value = found.groups()
-    options = [
-        line.strip() for line in text.partition("Available options in")[2].splitlines()[1:] if line.startswith("\t")
-    ]
+    listed = text.partition("Available options in")[2].partition("Config search path")[0]
+    options = [line.strip() for line in listed.splitlines()[1:] if line.startswith("\t")]
     possible = nearest(value, options) if options else ""
-    extra = "; the launchers of clusters come with pip install -e '.[cluster]'" if group == "hydra/launcher" else ""
+    extra = EXTRAS.get(group, "")
     return f"{group}={value}: no such value{possible}{extra}"
 
 
-def _mendable(error: Exception) -> str | None:
-    """One line about an error of the machine that the user can mend, or None if this is none."""
+def _of_the_machine(error: Exception) -> str | None:
+    """One line about an error of the disk or its permissions, or None if this is none."""
     chain = list(traceback.TracebackException.from_exception(error).format_exception_only())
     text = "".join(chain)
     if (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)) or any(

@@ -13,42 +13,43 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.text import Text
 
+from chattpl.config import Config
+from chattpl.encoding import Encoding
 from chattpl.errors import UserError
-from chattpl.formats import ChatFormat, Format
+from chattpl.formats import Format, StopPolicy
 from chattpl.tasks import Sample
 from chattpl.tasks.loading import test_samples, train_samples
+from chattpl.training import METHODS
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from chattpl.study import Study
 
-
-def make_preview(study: Study) -> dict[str, Any]:
+def make_preview(config: Config, encoding: Encoding, stop: StopPolicy) -> dict[str, Any]:
     """The content of `preview.json`, for the first training and the first test sample.
 
     `parity` is true where SFT, rollouts and evaluation are given the same prompt, or says what differs.
     """
     from chattpl.training.data import loss_mask
 
-    config = study.config
-    sample = train_samples(config.task)[0]
-    trained_in, tested_in = study.format(config.train.format), study.format(config.eval.format)
-    masking = config.train.masking if config.train.method == "sft" else "answer"
+    names = config.train.format, config.eval.format
+    trained_in, tested_in = (encoding.format(name, config.formats[name]) for name in names)
+    sample = train_samples(config.task, trained_in.fields.shots)[0]
+    masking = config.train.masking if METHODS[config.train.method].learns_answers else "answer"
     example = trained_in.example(sample.question, sample.answer)
     asked = tested_in.prompt_ids(test_samples(config.task)[0].question)
     return {
         "train": {
-            "text": study.tokenizer.decode(example.token_ids),
+            "text": encoding.tokenizer.decode(example.token_ids),
             "token_ids": example.token_ids,
             "trained": loss_mask(example, masking),
         },
         "rollout": {"token_ids": _rollout_prompt(sample, trained_in)},
         "eval": {
-            "text": study.tokenizer.decode(asked),
+            "text": encoding.tokenizer.decode(asked),
             "token_ids": asked,
-            "stop_token_ids": list(study.stop.token_ids),
-            "stop": list(study.stop.strings),
+            "stop_token_ids": list(stop.token_ids),
+            "stop": list(stop.strings),
         },
         "parity": _parity(sample, trained_in) or _parity(sample, tested_in) or True,
     }
@@ -57,7 +58,8 @@ def make_preview(study: Study) -> dict[str, Any]:
 def _rollout_prompt(sample: Sample, form: Format) -> list[int]:
     from chattpl.training.data import grpo_dataset
 
-    return grpo_dataset([sample], form, longest_prompt=10**9).dataset[0]["prompt"]
+    prompt: list[int] = grpo_dataset([sample], form, longest_prompt=10**9).dataset[0]["prompt"]
+    return prompt
 
 
 def _parity(sample: Sample, form: Format) -> str | None:
@@ -72,8 +74,9 @@ def _parity(sample: Sample, form: Format) -> str | None:
         return _differ(form, "SFT", learnt_from, prompt)
     if (rolled_out := _rollout_prompt(sample, form)) != prompt:
         return _differ(form, "GRPO's rollouts", rolled_out, prompt)
-    if isinstance(form, ChatFormat) and (plain := form.plain_template_ids(sample.question)) not in (None, prompt):
-        return _differ(form, "the tokenizer's own apply_chat_template", plain, prompt)
+    reference = form.reference_ids(sample.question)
+    if reference is not None and reference != prompt:
+        return _differ(form, "the tokenizer's own apply_chat_template", reference, prompt)
     return None
 
 

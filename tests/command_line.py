@@ -2,14 +2,13 @@
 
 import contextlib
 import io
-import logging
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
-from chattpl import jobs, main
+from chattpl import main
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,6 @@ class Ended:
 
 def command(*arguments: str, cwd: Path) -> Ended:
     """`python -m chattpl.main ARGUMENTS` in the folder `cwd`."""
-    _forget()
     out, err, status, began = io.StringIO(), io.StringIO(), 0, time.monotonic()
     with (
         contextlib.chdir(cwd),
@@ -36,14 +34,4 @@ def command(*arguments: str, cwd: Path) -> Ended:
             main.main()
         except SystemExit as end:
             status = int(end.code or 0)
-        finally:
-            _forget()
     return Ended(status, out.getvalue(), err.getvalue(), time.monotonic() - began)
-
-
-def _forget() -> None:
-    """What a process that ends forgets."""
-    main._outcomes.clear()
-    jobs._composed_default.cache_clear()
-    for handler in list(logging.getLogger("chattpl").handlers):
-        logging.getLogger("chattpl").removeHandler(handler)

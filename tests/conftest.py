@@ -4,13 +4,22 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hydra import compose, initialize_config_dir
 
+from chattpl import hydra_app
 from chattpl.basemodel import EMBEDDED, declared_eos_ids
-from chattpl.config import FormatConfig
-from chattpl.formats import Format, StopPolicy, make_format, stop_policy
+from chattpl.cell import cell_of
+from chattpl.config import Config, checked_config
+from chattpl.formats import ChatFields, Format, RawFields, StopPolicy, make_format, stop_policy
+from chattpl.generation import Engine, EngineSpec, max_model_len, resolved_engine
+from chattpl.generation.pool import start
+from chattpl.plan import CellPlan
+from chattpl.training.job import TrainingJob
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
@@ -34,50 +43,53 @@ def tiny_tokenizer():
 
 @pytest.fixture(scope="session")
 def tiny_formats(tiny_tokenizer) -> dict[str, Format]:
-    configs = {
-        "chat": FormatConfig(kind="chat", template_kwargs={"enable_thinking": False}),
-        "raw": FormatConfig(kind="raw"),
-    }
-    return {name: make_format(name, config, tiny_tokenizer, INSTRUCTION) for name, config in configs.items()}
+    kinds = {"chat": ChatFields(), "raw": RawFields()}
+    return {name: make_format(name, fields, tiny_tokenizer, INSTRUCTION) for name, fields in kinds.items()}
 
 
 @pytest.fixture(scope="session")
 def tiny_stop(tiny_tokenizer, tiny_formats) -> StopPolicy:
-    return stop_policy(tiny_tokenizer, declared_eos_ids(EMBEDDED), list(tiny_formats.values()), ["\nQuestion:"])
+    return stop_policy(tiny_tokenizer, declared_eos_ids(EMBEDDED), [], ["\nQuestion:"])
+
+
+def spec(name: str, **changes) -> EngineSpec:
+    """An engine for the embedded model on the CPU."""
+    settings = {"device": "cpu", "dtype": "bfloat16", "attn_implementation": None, "trust_remote_code": False}
+    return EngineSpec(name, **{**settings, "max_model_len": 1024, "kv_cache_gib": 0.25, **changes})
 
 
 @pytest.fixture(scope="session")
-def vllm_engine():
+def vllm_engine() -> Iterator[Engine]:
     """One real vLLM engine on the embedded model, for the whole test run."""
     pytest.importorskip("vllm", reason="vLLM is not installed")
-    from chattpl.generation.vllm import VLLMEngine
-
-    engine = VLLMEngine(
-        EMBEDDED,
-        device="cpu",
-        dtype="bfloat16",
-        max_model_len=1024,
-        gpu_memory_utilization=0.5,
-        kv_cache_gib=0.25,
-        enforce_eager=True,
-        trust_remote_code=False,
-    )
+    engine = start(spec("vllm", enforce_eager=True), EMBEDDED)
     yield engine
     engine.close()
 
 
 @pytest.fixture(scope="session")
-def transformers_engine():
-    from chattpl.generation.transformers import TransformersEngine
+def transformers_engine() -> Engine:
+    return start(spec("transformers"), EMBEDDED)
 
-    return TransformersEngine(
-        EMBEDDED,
-        device="cpu",
-        dtype="bfloat16",
-        max_model_len=1024,
-        attn_implementation=None,
-        trust_remote_code=False,
-    )
+
+def configuration(*overrides: str) -> Config:
+    """What the command line composes from `overrides`, checked."""
+    hydra_app.register()
+    with initialize_config_dir(str(hydra_app.configuration_folder()), version_base="1.3"):
+        config = checked_config(compose("config", overrides=list(overrides)))
+    config.engine.name = resolved_engine(config.engine.name)
+    config.engine.max_model_len = max_model_len(config.engine.max_model_len, EMBEDDED)
+    return config
+
+
+def training_job(folder: Path, *overrides: str, engine: EngineSpec | None = None, **changes) -> TrainingJob:
+    """The job that the command line with `overrides` would make for the embedded model, working in `folder`."""
+    config = configuration(*overrides)
+    cell = cell_of(config, configuration())
+    plan = CellPlan(config, cell, EMBEDDED)
+    assert plan.model is not None
+    job = plan.training_job(plan.model)
+    return replace(job, work=str(folder / "run"), output=str(folder / "model"), engine=engine or job.engine, **changes)
 
 
 MICRO_CONFIG = """

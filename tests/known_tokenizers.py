@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,8 @@ from tokenizers.processors import TemplateProcessing
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from chattpl.basemodel import EMBEDDED
-from chattpl.config import FormatConfig
-from chattpl.formats import Format, make_format
+from chattpl.formats import ChatFields, Format, RawFields, make_format
+from chattpl.tasks import Sample
 
 MODELS = Path(__file__).parents[2] / "shared" / "models"
 QWEN3 = MODELS / "qwen3_tokenizer.tar.xz"
@@ -73,12 +74,15 @@ def with_bos(name: str) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def chat(tokenizer: PreTrainedTokenizerBase, instruction: str = "", **settings: object) -> Format:
+def chat(
+    tokenizer: PreTrainedTokenizerBase, instruction: str = "", examples: Sequence[Sample] = (), **settings: object
+) -> Format:
     """The chat format, thinking off unless `template_kwargs` says otherwise."""
-    settings = {"template_kwargs": NO_THINKING, **settings}
-    return make_format("chat", FormatConfig(kind="chat", **settings), tokenizer, instruction)
+    return make_format("chat", ChatFields(shots=len(examples), **settings), tokenizer, instruction, examples)
 
 
-def raw(tokenizer: PreTrainedTokenizerBase, instruction: str = "", **settings: object) -> Format:
+def raw(
+    tokenizer: PreTrainedTokenizerBase, instruction: str = "", examples: Sequence[Sample] = (), **settings: object
+) -> Format:
     """The raw format."""
-    return make_format("raw", FormatConfig(kind="raw", **settings), tokenizer, instruction)
+    return make_format("raw", RawFields(shots=len(examples), **settings), tokenizer, instruction, examples)

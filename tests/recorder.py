@@ -1,8 +1,9 @@
-"""An engine that remembers what passes through it."""
+"""An engine that remembers what passes through it, and a pool that holds an engine of the test's choice."""
 
 from typing import Any
 
 from chattpl.generation import Completion, Engine, Sampling
+from chattpl.generation.pool import EnginePool
 
 
 class Recorder:
@@ -21,3 +22,17 @@ class Recorder:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._engine, name)
+
+
+class Holding(EnginePool):
+    """A pool whose engine is running already."""
+
+    def __init__(self, engine: Any):
+        super().__init__()
+        self._given = engine
+
+    def live(self, spec, base):
+        return self._given
+
+    def sleep(self):
+        pass

@@ -6,9 +6,11 @@ import json
 import pytest
 
 from chattpl.errors import UserError
-from chattpl.evaluation import Answers, ask, figures, grade, make_questions
+from chattpl.evaluation import Answers, ask, make_questions
 from chattpl.formats import StopPolicy, decode_completion
 from chattpl.generation import Completion, Engine, Sampling
+from chattpl.grading import figures, grade
+from chattpl.results import Result
 from chattpl.tasks import Sample
 from chattpl.tasks.arithmetic import Arithmetic
 
@@ -17,8 +19,6 @@ SAMPLING = Sampling(max_tokens=8, temperature=0.0, top_p=1.0, stop=StopPolicy((0
 
 class Echo(Engine):
     """Answers with its prompt's first token; counts what it is asked, and can fail at a batch."""
-
-    name, max_model_len = "echo", 100
 
     def __init__(self, fail_at: int | None = None):
         self.asked: list[list[int]] = []
@@ -33,10 +33,6 @@ class Echo(Engine):
         self.asked += prompts
         self.seeds += seeds
         return [Completion([prompt[0], 0], "eos") for prompt in prompts]
-
-    def load_weights(self, weights): ...
-
-    def sleep(self): ...
 
     def close(self): ...
 
@@ -96,8 +92,8 @@ def test_a_prompt_that_does_not_fit_is_not_asked_and_counts_as_not_answered(tiny
     assert len(engine.asked) == 1
     decode = functools.partial(decode_completion, tiny_tokenizer, stop=SAMPLING.stop)
     counted = figures(grade(Arithmetic(), questions, answers, decode, 1), 1.0)
-    assert (counted["n"], counted["not_fitting"], counted["no_answer_rate"]) == (2, 1, 1.0)
-    assert counted["truncated_rate"] == 0
+    assert (counted.n, counted.not_fitting, counted.no_answer_rate) == (2, 1, 1.0)
+    assert counted.truncated_rate == 0
 
 
 def test_a_test_set_of_which_nothing_fits_is_an_error(tiny_formats):
@@ -105,28 +101,29 @@ def test_a_test_set_of_which_nothing_fits_is_an_error(tiny_formats):
         make_questions([Sample("Long? " * 300, "#### 2", "2")], tiny_formats["raw"], 64, 256)
 
 
-def entry(correct: bool, **changes) -> dict:
-    return {"extracted": "1", "correct": correct, "strict": correct, "run_on": False, "stop_reason": "eos",
-            "completion_tokens": 10, "fits": True, **changes}  # fmt: skip
+def entry(correct: bool, **changes) -> Result:
+    grading = {"output": "", "extracted": "1", "correct": correct, "strict": correct, "run_on": False,
+               "stop_reason": "eos", "completion_tokens": 10, "fits": True, **changes}  # fmt: skip
+    return Result(index=0, question="q", gold="1", **grading)
 
 
 def test_the_figures_of_a_cell_are_counts_over_its_entries():
     entries = [entry(True), entry(True, strict=False), entry(False, extracted=None, stop_reason="length"),
                entry(False, run_on=True)]  # fmt: skip
     counted = figures(entries, 2.0)
-    assert counted["correct"] == 2
-    assert counted["accuracy"] == 0.5
-    assert counted["strict_accuracy"] == 0.25
-    assert counted["no_answer_rate"] == counted["truncated_rate"] == counted["run_on_rate"] == 0.25
-    assert counted["mean_completion_tokens"] == 10
-    assert counted["tokens_per_second"] == 20
-    assert counted["ci_low"] < 0.5 < counted["ci_high"]
+    assert counted.correct == 2
+    assert counted.accuracy == 0.5
+    assert counted.strict_accuracy == 0.25
+    assert counted.no_answer_rate == counted.truncated_rate == counted.run_on_rate == 0.25
+    assert counted.mean_completion_tokens == 10
+    assert counted.tokens_per_second == 20
+    assert counted.ci_low < 0.5 < counted.ci_high
 
 
 def test_several_answers_to_a_question_give_the_mean_and_pass_at_k():
-    wrong, right = entry(False), entry(True)
-    entries = [{**right, "answers": [right, wrong]}, {**wrong, "answers": [wrong, wrong]}]
+    wrong, right = entry(False).to_json(), entry(True).to_json()
+    entries = [entry(True, answers=[right, wrong]), entry(False, answers=[wrong, wrong])]
     counted = figures(entries, 1.0)
-    assert counted["n"] == 2
-    assert counted["accuracy"] == 0.25
-    assert counted["pass_at_k"] == {1: 0.25, 2: 0.5}
+    assert counted.n == 2
+    assert counted.accuracy == 0.25
+    assert counted.pass_at_k == {1: 0.25, 2: 0.5}

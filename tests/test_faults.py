@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from forked import Forked
 
-from chattpl.artifacts import write_json
 from chattpl.evaluation import Answers
+from chattpl.files import write_json
 from chattpl.generation import Completion
-from chattpl.training.run import last_checkpoint
+from chattpl.training.callbacks import last_checkpoint
 
 SWEEP = ["-m", "train.method=sft,grpo", "eval.format=chat,raw"]
 MODELS, CELLS = 2, 4
@@ -108,10 +108,10 @@ def test_a_sweep_killed_at_every_kind_of_moment_ends_like_one_that_was_not(folde
     moments = {
         "training": folder.work("models/sft*/run/checkpoint-3"),
         "checkpointing": folder.work("models/sft*/run/checkpoint-7/model.safetensors"),
-        "saving": folder.work("models/sft*/model/config.json"),
-        "publishing": folder.work("models/sft*/model/train.json"),
+        "saving": folder.work("models/sft*/staged/config.json"),
+        "publishing": folder.work("models/sft*/staged/train.json"),
         "answering": folder.work("eval/sft*chat*/answers.jsonl"),
-        "writing": folder.work("eval/sft*raw*/cell/results.json"),
+        "writing": folder.work("eval/sft*raw*/staged/results.json"),
         "rolling out": folder.work("models/grpo*/run/checkpoint-2"),
         "reporting": lambda: folder.find("report/comparison.csv"),
     }
@@ -134,7 +134,7 @@ def test_a_training_that_was_killed_goes_on_from_its_checkpoint(folder, undistur
     assert forked.until(folder.work("models/*/run/checkpoint-2/trainer_state.json"))
     forked.kill()
     printed = folder.run(f"train.method={method}", "stage=train")
-    step = int(re.search(r"going on from checkpoint-(\d+)", printed)[1])
+    step = int(re.search(r"resuming from checkpoint-(\d+)", printed)[1])
     assert train_json(folder)["resumed_from_step"] == step >= 1
     ((name, mine),) = weights(folder).items()
     assert mine == weights(undisturbed)[name]
@@ -147,7 +147,7 @@ def test_a_resumed_training_counts_the_seconds_before_it_was_killed(folder):
     (run,) = folder.find(".work/models/*/run")
     path = last_checkpoint(run) / "trainer_state.json"
     state = json.loads(path.read_text())
-    state["stateful_callbacks"]["_Clock"]["attributes"]["seconds"] += 1000
+    state["stateful_callbacks"]["Clock"]["attributes"]["seconds"] += 1000
     path.write_text(json.dumps(state))
     folder.run("stage=train")
     assert 1000 < train_json(folder)["seconds"] < 2000
@@ -186,8 +186,8 @@ def test_a_model_that_was_complete_but_not_in_place_is_published_and_not_trained
     (lock,) = folder.find(".work/models/*.lock")
     work = lock.with_suffix("")
     work.mkdir()
-    final.rename(work / "model")
-    (work / "model" / ".train.json.abc.partial").write_text("half")
+    final.rename(work / "staged")
+    (work / "staged" / ".train.json.abc.partial").write_text("half")
     (work / "retired").mkdir()
     (work / "retired" / "old").write_text("old")
     printed = folder.run("stage=train")
@@ -205,12 +205,12 @@ def test_an_interrupted_training_keeps_its_last_step(folder, undisturbed, signum
     assert forked.until(lambda: "step 1 of" in forked.printed)
     forked.send(signum)
     assert forked.end() == status
-    assert "interrupted; the same command goes on from here" in forked.printed
+    assert "interrupted; run the same command again to resume" in forked.printed
     assert "Traceback" not in forked.printed
     (checkpoint,) = folder.find(".work/models/*/run/checkpoint-*")
     assert not folder.find(".work/models/*.holder")
     printed = folder.run("stage=train", "sft.save_steps=1000")
-    assert f"going on from {checkpoint.name}" in printed
+    assert f"resuming from {checkpoint.name}" in printed
     ((name, mine),) = weights(folder).items()
     assert mine == weights(undisturbed)[name]
 
@@ -233,10 +233,10 @@ def test_one_waits_and_says_so_and_takes_over_when_the_other_dies(folder):
     first.send(signal.SIGSTOP)
     second = folder.start("stage=train")
     assert second.until(lambda: "waiting for the training of sft_chat_template" in second.printed)
-    assert re.search(r"process \d+ on \S+ is at it", second.printed)
+    assert re.search(r"running in process \d+ on \S+", second.printed)
     first.kill()
     assert second.end() == 0
-    assert "going on from checkpoint-" in second.printed
+    assert "resuming from checkpoint-" in second.printed
     assert "1 trained, 0 evaluated, 0 failed" in second.printed
 
 

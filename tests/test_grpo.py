@@ -1,25 +1,25 @@
 """GRPO's rollouts: their prompts, their seeds, their log-probabilities, their reward. On the embedded model."""
 
+from dataclasses import replace
 from statistics import mean
 
 import pytest
 import torch
-from known_tokenizers import chat, known, raw
-from recorder import Recorder
+from conftest import spec, training_job
+from known_tokenizers import chat, raw
+from recorder import Holding, Recorder
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from chattpl.basemodel import EMBEDDED, declared_eos_ids
-from chattpl.config import Config, ModelConfig
-from chattpl.formats import decode_completion, stop_policy
+from chattpl.basemodel import EMBEDDED
+from chattpl.formats import decode_completion
 from chattpl.generation import Sampling
-from chattpl.generation.transformers import TransformersEngine
+from chattpl.generation.pool import start
 from chattpl.tasks.arithmetic import Arithmetic
 from chattpl.training.grpo import Rollouts, train_grpo
-from chattpl.training.run import Job
+from chattpl.training.trainer import LiveJob
 
 FORMATS = {"chat": chat, "raw": raw}
-INSTRUCTION = "Work it out step by step and end with #### and the number."
 
 
 @pytest.fixture(scope="module")
@@ -30,42 +30,31 @@ def samples():
 @pytest.fixture(scope="module")
 def exact_engine():
     """In float32 like the trainer, so that nothing is left to rounding."""
-    return TransformersEngine(
-        EMBEDDED,
-        device="cpu",
-        dtype="float32",
-        max_model_len=1024,
-        attn_implementation=None,
-        trust_remote_code=False,
-    )
+    return start(spec("transformers", dtype="float32"), EMBEDDED)
 
 
-def job(kind, folder, seed=0, **grpo):
-    tokenizer = known("tiny")
-    form = FORMATS[kind](tokenizer, INSTRUCTION)
-    config = Config(
-        model=ModelConfig(name="tiny", path=str(EMBEDDED)),
-        seed=seed,
-        grpo={
-            "learning_rate": 0.0,
-            "max_steps": 2,
-            "per_device_train_batch_size": 8,
-            "num_generations": 4,
-            "max_completion_length": 64,
-            "bf16": False,
-            "gradient_checkpointing": False,
-            "logging_steps": 1,
-            "save_strategy": "no",
-            **grpo,
-        },
-    )
-    stop = stop_policy(tokenizer, declared_eos_ids(EMBEDDED), [form], ["\nQuestion:"])
-    return Job(config, EMBEDDED, tokenizer, form, stop, folder / "run", "cpu")
+HYPERPARAMETERS = {
+    "learning_rate": 0.0,
+    "max_steps": 2,
+    "per_device_train_batch_size": 8,
+    "num_generations": 4,
+    "max_completion_length": 64,
+    "bf16": False,
+    "gradient_checkpointing": False,
+    "logging_steps": 1,
+    "save_strategy": "no",
+}
+
+
+def live_job(kind, folder, samples, seed=0, **changes) -> LiveJob:
+    hyperparameters = {**HYPERPARAMETERS, **changes}
+    job = training_job(folder, "method=grpo", f"train.format={kind}", f"seed={seed}", hyperparameters=hyperparameters)
+    return replace(LiveJob.of(job), samples=samples)
 
 
 def rollouts_of(engine, kind, folder, samples, **settings):
     recorder = Recorder(engine)
-    model, report = train_grpo(job(kind, folder, **settings), samples, Arithmetic(), recorder)
+    model, report = train_grpo(live_job(kind, folder, samples, **settings), Holding(recorder))
     return recorder, report, model
 
 
@@ -124,7 +113,7 @@ def test_in_float32_sampler_and_trainer_agree_to_the_last_digits(exact_engine, k
 
 def test_rollouts_start_from_the_prompt_ids_that_evaluation_uses(plain_run, samples):
     kind, recorder, _, _ = plain_run
-    form = FORMATS[kind](known("tiny"), INSTRUCTION)
+    form = live_job(kind, EMBEDDED, samples).form
     possible = [form.prompt_ids(sample.question) for sample in samples]
     assert len(recorder.prompts) == 16
     assert all(prompt in possible for prompt in recorder.prompts)
@@ -132,9 +121,9 @@ def test_rollouts_start_from_the_prompt_ids_that_evaluation_uses(plain_run, samp
 
 def test_a_group_holds_different_rollouts(plain_run):
     _, recorder, _, _ = plain_run
-    for start in range(0, 16, 4):
-        assert len({tuple(prompt) for prompt in recorder.prompts[start : start + 4]}) == 1
-        assert len({tuple(completion.token_ids) for completion in recorder.completions[start : start + 4]}) > 1
+    for first in range(0, 16, 4):
+        assert len({tuple(prompt) for prompt in recorder.prompts[first : first + 4]}) == 1
+        assert len({tuple(completion.token_ids) for completion in recorder.completions[first : first + 4]}) > 1
 
 
 def test_one_prompt_is_rolled_out_anew_in_each_step(transformers_engine, samples, tmp_path):
@@ -176,9 +165,9 @@ def test_a_rollout_from_other_prompt_ids_is_refused(transformers_engine, tiny_st
 
 def test_the_reward_is_the_graders_verdict(plain_run, samples):
     kind, recorder, report, _ = plain_run
-    task, here = Arithmetic(), job(kind, EMBEDDED)
-    gold = {tuple(here.form.prompt_ids(sample.question)): sample.gold for sample in samples}
-    texts = [decode_completion(here.tokenizer, each.token_ids, here.stop) for each in recorder.completions]
+    task, live = Arithmetic(), live_job(kind, EMBEDDED, samples)
+    gold = {tuple(live.form.prompt_ids(sample.question)): sample.gold for sample in samples}
+    texts = [decode_completion(live.tokenizer, each.token_ids, live.stop) for each in recorder.completions]
     correct = [task.grade(text, gold[tuple(p)]).correct for p, text in zip(recorder.prompts, texts, strict=True)]
     steps = [correct[:8], correct[8:]]
     assert [reward for _, reward in report["mean_reward"]] == [pytest.approx(sum(step) / 8) for step in steps]

@@ -151,16 +151,16 @@ def test_a_sample_with_a_solution_teaches_it(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("row", "complaint"),
+    ("row", "problem"),
     [
         ({"problem": "Two?"}, "field 'answer' is missing"),
         ({"problem": "Two?", "answer": " "}, "field 'answer' is empty"),
         ({"problem": "Two?", "answer": "2", "solution": 2}, "field 'solution' must be a string"),
     ],
 )
-def test_a_malformed_sample_is_an_error_with_file_and_line(tmp_path, row, complaint):
+def test_a_malformed_sample_is_an_error_with_file_and_line(tmp_path, row, problem):
     write(tmp_path / "test.jsonl", {"problem": "One?", "answer": "1"}, row)
-    with pytest.raises(UserError, match=rf"test\.jsonl:2: {complaint}"):
+    with pytest.raises(UserError, match=rf"test\.jsonl:2: {problem}"):
         Math500(str(tmp_path)).load_test()
 
 

@@ -1,37 +1,53 @@
 """The report on made-up studies: what is read, in which order, what is said, and that nothing half-written is seen."""
 
 import io
+import itertools
 import json
 import logging
 import multiprocessing
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pandas
 import pytest
 from markdown_it import MarkdownIt
+from matplotlib.figure import Figure
 from PIL import Image
 from rich.console import Console
 
 from chattpl.errors import UserError
 from chattpl.report import print_table, write_report
 from chattpl.report.collect import collect_cells, to_frame
+from chattpl.report.figures import FIGURES
+from chattpl.report.heatmap import accuracy_heatmap
 from chattpl.report.page import render
 from chattpl.report.pairs import compare_formats
 from chattpl.report.stats import wilson_interval
+from chattpl.results import COMPARISON, SCHEMA, Result, Summary
 
 ROOT = Path(__file__).parents[1]
-FILES = ("accuracy_bar.png", "accuracy_grouped.png", "comparison.csv", "eval_template_scatter.png", "report.md")
-PICTURES = tuple(name for name in FILES if name.endswith(".png"))
+PICTURES = tuple(f"{name}.png" for name in FIGURES)
+VECTORS = tuple(f"{name}.svg" for name in FIGURES)
+FILES = ("comparison.csv", "report.md", *PICTURES, *VECTORS)
 TRAININGS = {
     "sft_chat_template": ("chat", "sft", "answer"),
     "grpo_chat_template": ("chat", "grpo", None),
     "sft_no_chat_full_loss": ("raw", "sft", "full"),
+    "sft_no_chat_mask_q": ("raw", "sft", "answer"),
+    "grpo_no_chat": ("raw", "grpo", None),
     "base": (None, "none", None),
+    "sft_chat_template_full_loss": ("chat", "sft", "full"),
+    "sft_mine": ("mine", "sft", "answer"),
+    "grpo_mine": ("mine", "grpo", None),
+    "m": ("mine", "sft", "answer"),
+    "m[red]x[bold]": ("mine", "sft", "answer"),
 }
 HOSTILE = "x|<img src=1 onerror=alert(1)>`[a](http://evil)*b*$y$"
 
@@ -39,28 +55,42 @@ HOSTILE = "x|<img src=1 onerror=alert(1)>`[a](http://evil)*b*$y$"
 def add_cell(
     study: Path, model: str, eval_format: str, right: range, n: int = 100, suffix: str = "", **changes
 ) -> Path:
-    """A finished cell that answered the samples in `right` correctly."""
-    entries = [
-        {"index": i, "question": f"{i} + 1?", "gold": str(i + 1), "output": f"#### {i + 1}", "correct": i in right}
-        for i in range(n)
-    ]
-    correct = sum(entry["correct"] for entry in entries)
+    """A finished cell that answered the samples in `right` correctly; `changes` are fields of its summary."""
+    results = [result_of(index, index in right) for index in range(n)]
+    correct = sum(result["correct"] for result in results)
     low, high = wilson_interval(correct, n)
-    train_format, method, masking = TRAININGS.get(model.split("--")[0], ("mine", "sft", "answer"))
-    summary = {
-        **{"study": study.name, "model_name": model, "task": "arithmetic", "eval_format": eval_format, "seed": 0},
+    train_format, method, masking = TRAININGS[model.split("--")[0]]
+    folder = study / "eval" / f"{model}_eval_{eval_format}{suffix}"
+    fields = {
+        **{"schema": SCHEMA, "study": study.name, "cell": folder.name, "group": model + suffix, "changes": {}},
+        **{"model_name": model, "task": "arithmetic", "eval_format": eval_format, "seed": 0},
         **{"train_format": train_format, "train_method": method, "train_masking": masking},
         **{"n": n, "correct": correct, "accuracy": correct / n, "ci_low": low, "ci_high": high},
         **{"strict_accuracy": correct / n, "no_answer_rate": 0.0, "truncated_rate": 0.0, "run_on_rate": 0.0},
-        **{"mean_completion_tokens": 31.5, "engine": "vllm", "seconds": 2.0, "tokens_per_second": 640.0},
+        **{"mean_completion_tokens": 31.5, "seconds": 2.0, "tokens_per_second": 640.0},
+        **{
+            "engine": "vllm",
+            "device": "cpu",
+            "stop": {"strings": []},
+            "inputs": {},
+            "fingerprint": f"{study.name:0<64}",
+        },
         **{"model_fingerprint": f"{model:0<64}", "prompt_fingerprint": f"{eval_format:0<64}"},
         **{"versions": {"torch": "2.13.0", "vllm": "0.31.0"}, **changes},
     }
-    folder = study / "eval" / f"{model}_eval_{eval_format}{suffix}"
     folder.mkdir(parents=True)
-    (folder / "results.json").write_text(json.dumps(entries))
-    (folder / "summary.json").write_text(json.dumps(summary))
+    (folder / "results.json").write_text(json.dumps(results))
+    (folder / "summary.json").write_text(json.dumps(Summary(**fields).to_json()))
     return folder
+
+
+def result_of(index: int, correct: bool) -> dict:
+    output = f"#### {index + 1}"
+    return Result(
+        **{"index": index, "question": f"{index} + 1?", "gold": str(index + 1), "output": output},
+        **{"extracted": str(index + 1), "correct": correct, "strict": correct, "run_on": False},
+        **{"stop_reason": "eos", "completion_tokens": 9, "fits": True},
+    ).to_json()
 
 
 @pytest.fixture
@@ -98,7 +128,7 @@ def shown(page: str) -> str:
 # What is read
 
 
-def test_a_report_has_its_five_files_and_no_other(study):
+def test_a_report_has_its_files_and_no_other(study):
     write_report(study)
     assert sorted(path.name for path in (study / "report").iterdir()) == sorted(FILES)
 
@@ -135,6 +165,47 @@ def test_a_study_whose_only_summary_is_damaged_is_a_user_error(tmp_path):
         write_report(tmp_path / "one")
 
 
+def set_in_summary(folder: Path, **changes) -> None:
+    path = folder / "summary.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_a_summary_of_another_version_is_left_out_with_a_warning_that_says_so(study, caplog):
+    set_in_summary(study / "eval/base_eval_raw", schema=SCHEMA + 1, versions={"chattpl": "9.8"})
+    with caplog.at_level(logging.WARNING):
+        frame = frame_of(study)
+    assert "base_eval_raw" not in set(frame["cell"])
+    assert re.search(r"base_eval_raw/summary\.json is left out .*: it was written by chattpl 9\.8", caplog.text)
+
+
+def test_a_study_whose_summaries_are_all_of_another_version_is_a_user_error_that_says_so(tmp_path):
+    for eval_format in ("chat", "raw"):
+        set_in_summary(add_cell(tmp_path / "old", "base", eval_format, range(5)), schema=SCHEMA - 1)
+    with pytest.raises(UserError, match=r"^study old holds nothing to report: .* 2 written by another version[^\n]*$"):
+        write_report(tmp_path / "old")
+
+
+def test_a_summary_that_lacks_a_field_is_left_out_with_a_warning_that_names_the_field(study, caplog):
+    path = study / "eval/base_eval_raw/summary.json"
+    content = json.loads(path.read_text())
+    del content["group"]
+    path.write_text(json.dumps(content))
+    with caplog.at_level(logging.WARNING):
+        assert len(frame_of(study)) == 3
+    assert "group is missing" in caplog.text
+
+
+def test_a_cell_whose_folder_was_renamed_is_still_grouped_by_its_summary(study):
+    (study / "eval/base_eval_raw").rename(study / "eval/kept--seed=9_eval_chat")
+    pairs = [(pair.group, pair.first, pair.second) for pair in compare_formats(collect_cells(study))]
+    assert pairs == [("sft_chat_template", "chat", "raw"), ("base", "chat", "raw")]
+
+
+def test_a_cell_whose_folder_was_renamed_keeps_its_place(study):
+    (study / "eval/sft_chat_template_eval_chat").rename(study / "eval/zzz")
+    assert frame_of(study)["cell"].iloc[0] == "zzz"
+
+
 def test_importing_the_report_loads_neither_torch_nor_matplotlib_nor_pandas():
     code = (
         "import sys, chattpl.report; sys.exit(any(name in sys.modules for name in ('torch', 'matplotlib', 'pandas')))"
@@ -164,6 +235,12 @@ def test_cells_stand_in_the_order_of_the_experiment(tmp_path):
     ]
 
 
+def test_seeds_stand_in_the_order_of_their_numbers(tmp_path):
+    for seed in (10, 0, 9):
+        add_cell(tmp_path / "s", f"base--seed={seed}", "chat", range(5), n=10, seed=seed)
+    assert list(frame_of(tmp_path / "s")["seed"]) == [0, 9, 10]
+
+
 def test_formats_stand_in_the_order_chat_raw_others_and_a_variant_after_its_own_cell(tmp_path):
     for eval_format in ("zero", "alpha", "raw", "chat"):
         add_cell(tmp_path / "s", "base", eval_format, range(5), n=10)
@@ -183,6 +260,11 @@ def test_a_masking_that_means_nothing_is_empty_in_comparison_csv(study):
     write_report(study)
     frame = pandas.read_csv(study / "report/comparison.csv").set_index("cell")
     assert pandas.isna(frame.loc["base_eval_chat", "train_masking"])
+
+
+def test_comparison_csv_has_the_columns_that_a_person_compares(study):
+    write_report(study)
+    assert tuple(pandas.read_csv(study / "report/comparison.csv").columns) == COMPARISON
 
 
 def test_optional_figures_have_a_column_where_a_cell_has_them(study):
@@ -228,6 +310,13 @@ def test_a_variant_of_the_evaluation_is_compared_with_its_like_alone(study):
         add_cell(study, "base", eval_format, range(20), suffix="--eval.max_tokens=64")
     groups = [pair.group for pair in compare_formats(collect_cells(study))]
     assert groups == ["sft_chat_template", "base", "base--eval.max_tokens=64"]
+
+
+def test_samples_whose_text_is_no_utf_8_are_paired(study):
+    for eval_format in ("chat", "raw"):
+        path = study / f"eval/base_eval_{eval_format}/results.json"
+        path.write_text(path.read_text().replace("0 + 1?", "\\ud800"))
+    assert compare_formats(collect_cells(study))[1].comparison.n == 100
 
 
 def test_samples_are_paired_by_index_not_by_place(study):
@@ -296,7 +385,7 @@ def test_what_is_not_like_for_like_is_said(study, changes, line):
     assert line in section(page_of(study), "Like for like?")
 
 
-def test_the_page_shows_the_three_pictures(study):
+def test_the_page_shows_the_pictures(study):
     page = page_of(study)
     assert all(f"]({name})" in page for name in PICTURES)
 
@@ -331,7 +420,30 @@ def test_the_same_study_gives_the_same_bytes(study):
     assert {name: (study / "report" / name).read_bytes() for name in FILES} == first
 
 
+def test_another_process_on_another_day_draws_the_same_bytes(study):
+    write_report(study)
+    first = {name: (study / "report" / name).read_bytes() for name in (*PICTURES, *VECTORS)}
+    code = "import sys, pathlib; from chattpl.report import write_report; write_report(pathlib.Path(sys.argv[1]))"
+    environment = {**os.environ, "SOURCE_DATE_EPOCH": "86400", "PYTHONHASHSEED": "7"}
+    subprocess.run([sys.executable, "-c", code, str(study)], cwd=ROOT, env=environment, check=True)
+    assert {name: (study / "report" / name).read_bytes() for name in first} == first
+
+
 # Pictures
+
+
+def test_the_pictures_that_users_were_promised_are_there_as_png_and_as_svg(study):
+    promised = {"accuracy_bar", "accuracy_grouped", "eval_template_scatter"}
+    write_report(study)
+    for suffix in ("png", "svg"):
+        assert promised <= {path.stem for path in (study / "report").glob(f"*.{suffix}")}
+
+
+def test_a_further_row_of_the_table_is_a_further_picture_on_the_page(study, monkeypatch):
+    monkeypatch.setitem(FIGURES, "mine", replace(FIGURES["accuracy_bar"], section="Like for like?", caption="my own"))
+    write_report(study)
+    assert (study / "report/mine.svg").is_file()
+    assert "![my own](mine.png)" in section((study / "report/report.md").read_text(), "Like for like?")
 
 
 def dark_ink_at_edge(path: Path) -> bool:
@@ -360,6 +472,13 @@ def test_long_and_hostile_names_are_not_cut_in_the_pictures(tmp_path):
     assert not any(dark_ink_at_edge(tmp_path / "s/report" / name) for name in PICTURES)
 
 
+def test_hostile_names_leave_the_svg_files_well_formed(tmp_path):
+    add_cell(tmp_path / "s", "base", "chat", range(20), group=f"{HOSTILE}--></svg>&\x00\ud800")
+    write_report(tmp_path / "s")
+    for name in VECTORS:
+        assert ElementTree.parse(tmp_path / "s/report" / name).getroot().tag.endswith("}svg")
+
+
 def test_pictures_have_150_dots_per_inch(study):
     write_report(study)
     assert Image.open(study / "report/accuracy_bar.png").info["dpi"] == pytest.approx((150, 150), abs=0.1)
@@ -370,6 +489,75 @@ def test_cells_without_any_sample_can_be_drawn(tmp_path):
         add_cell(tmp_path / "s", "base", eval_format, range(5), n=10, accuracy=float("nan"))
     write_report(tmp_path / "s")
     assert "| \N{EN DASH} |" in (tmp_path / "s/report/report.md").read_text()
+
+
+# The heat map
+
+
+@pytest.fixture
+def three_models(tmp_path: Path) -> pandas.DataFrame:
+    """Trained in chat, in raw and not at all; base was not evaluated in raw."""
+    add_cell(tmp_path / "s", "sft_chat_template", "chat", range(80))
+    add_cell(tmp_path / "s", "sft_chat_template", "raw", range(50))
+    add_cell(tmp_path / "s", "grpo_no_chat", "chat", range(40))
+    add_cell(tmp_path / "s", "grpo_no_chat", "raw", range(70))
+    add_cell(tmp_path / "s", "base", "chat", range(39))
+    return frame_of(tmp_path / "s")
+
+
+def field_texts(figure: Figure) -> dict[tuple[int, int], str]:
+    """What stands in each field, by row and column."""
+    return {
+        (int(text.get_position()[1]), int(text.get_position()[0])): text.get_text() for text in figure.axes[0].texts
+    }
+
+
+def framed_fields(figure: Figure) -> set[tuple[int, int]]:
+    return {(int(frame.get_y()), int(frame.get_x())) for frame in figure.axes[0].patches}
+
+
+def test_the_heat_map_has_a_row_for_each_model_and_a_column_for_each_format_in_order(three_models):
+    [ax] = accuracy_heatmap(three_models).axes
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["sft_chat_template", "grpo_no_chat", "base"]
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["chat", "raw"]
+
+
+def test_each_field_of_the_heat_map_says_its_accuracy_in_percent(three_models):
+    texts = field_texts(accuracy_heatmap(three_models))
+    assert texts == {(0, 0): "80.0", (0, 1): "50.0", (1, 0): "40.0", (1, 1): "70.0", (2, 0): "39.0"}
+
+
+def test_the_field_of_the_format_that_a_model_was_trained_in_is_framed(three_models):
+    assert framed_fields(accuracy_heatmap(three_models)) == {(0, 0), (1, 1)}
+
+
+def test_a_field_of_the_heat_map_that_nobody_measured_is_grey(three_models):
+    [ax] = accuracy_heatmap(three_models).axes
+    drawn = ax.collections[0].get_array()
+    assert drawn.mask.reshape(3, 2).tolist() == [[False, False], [False, False], [False, True]]
+    assert len(set(ax.get_facecolor()[:3])) == 1
+
+
+def test_a_copied_cell_stands_once_in_the_heat_map(study):
+    shutil.copytree(study / "eval/base_eval_raw", study / "eval/copy")
+    assert len(field_texts(accuracy_heatmap(frame_of(study)))) == 4
+
+
+def test_the_heat_map_of_cells_without_any_sample_is_empty(tmp_path):
+    add_cell(tmp_path / "s", "base", "chat", range(5), n=10, accuracy=float("nan"))
+    assert field_texts(accuracy_heatmap(frame_of(tmp_path / "s"))) == {}
+
+
+def test_thirty_models_in_ten_formats_can_be_read_in_the_heat_map(tmp_path):
+    add_cell(tmp_path / "s", "sft_chat_template", "chat", range(10), n=10)
+    row = frame_of(tmp_path / "s")
+    names = [(f"sft_chat_template--seed={seed}", f"a_format_{number}") for seed in range(30) for number in range(10)]
+    frame = pandas.concat([row.assign(group=group, eval_format=name) for group, name in names], ignore_index=True)
+    figure = accuracy_heatmap(frame)
+    [ax] = figure.axes
+    for labels in (ax.texts, ax.get_xticklabels(), ax.get_yticklabels()):
+        boxes = [label.get_window_extent(figure.canvas.get_renderer()) for label in labels]
+        assert not any(one.overlaps(other) for one, other in itertools.pairwise(boxes))
 
 
 # Writing

@@ -175,14 +175,12 @@ def test_a_result_holds_question_output_and_grade(swept):
 def test_a_trained_model_says_what_it_was_made_from_and_how_it_went(swept, model):
     folder = study_of(swept[0]) / "models" / model
     report = read(folder / "train.json")
+    inputs = ["base", "data", "formats.", "train.format", "train.method", "model.dtype", "seed", "task."]
+    for wanted in inputs:
+        assert any(key.startswith(wanted) for key in report["inputs"]), wanted
     keys = [
         "fingerprint",
-        "base",
-        "data",
-        "formats",
-        "train",
-        "model",
-        "seed",
+        "inputs",
         "seconds",
         "steps",
         "tokens",
@@ -198,7 +196,7 @@ def test_a_trained_model_says_what_it_was_made_from_and_how_it_went(swept, model
     assert not [name for name in names(folder) if name.startswith((".", "checkpoint", "optimizer", "training_args"))]
 
 
-def test_the_report_holds_one_row_for_each_cell_in_the_order_of_the_paper(swept, micro):
+def test_the_report_holds_one_row_for_each_cell_in_the_order_of_the_original_experiment(swept, micro):
     folder, _ = swept
     report = study_of(folder) / "report"
     expected = {"comparison.csv", "accuracy_bar.png", "accuracy_grouped.png", "eval_template_scatter.png", "report.md"}
@@ -257,12 +255,12 @@ def test_the_stages_one_after_the_other(micro, tmp_path):
     assert (study / "report" / "report.md").is_file()
 
 
-# --- made from something else
+# --- other inputs
 
 
 @pytest.fixture
 def changeable(micro, tmp_path) -> tuple[list[str], Path]:
-    """A study with one cell, and the configuration that it was made from, to be changed."""
+    """A study with one cell, and its configuration, to be changed."""
     configuration = tmp_path / "conf"
     shutil.copytree(Path(micro[1]), configuration)
     options = ["--config-dir", str(configuration), *micro[2:]]
@@ -321,8 +319,8 @@ def test_one_failing_cell_does_not_stop_the_others_and_is_listed(micro, tmp_path
     assert (study_of(tmp_path) / "report" / "report.md").is_file()
     again = command(*micro, *bad, cwd=tmp_path)
     assert (again.status, work_done(again.out)) == (1, (0, 0, 1))
-    mended = ["+formats.bad={kind: raw}", *bad[1:]]
-    assert succeeded(command(*micro, *mended, cwd=tmp_path)) == (0, 1, 0)
+    fixed = ["+formats.bad={kind: raw}", *bad[1:]]
+    assert succeeded(command(*micro, *fixed, cwd=tmp_path)) == (0, 1, 0)
 
 
 def test_a_sweep_with_one_bad_value_does_the_rest(micro, tmp_path):

@@ -1,4 +1,4 @@
-"""The embedded model: what lies in the repository, and a smaller one made by the same road."""
+"""The embedded model: what lies in the repository, and a smaller one built by the same steps."""
 
 import tarfile
 from pathlib import Path

@@ -2,35 +2,27 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from hydra import compose, initialize_config_module
+from conftest import training_job
+from recorder import Holding
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
-from chattpl import jobs
 from chattpl.basemodel import EMBEDDED
-from chattpl.config import Config, checked_config, register_schema
+from chattpl.generation.pool import EnginePool
 from chattpl.tasks.arithmetic import Arithmetic
-from chattpl.training.run import Job, save_model
+from chattpl.training.trainer import LiveJob, save_model
 
-register_schema()
 SAMPLES = Arithmetic().load_train()[:64]
 
 
-def config(*overrides: str) -> Config:
-    assert jobs.EMBEDDED.is_dir()  # importing chattpl.jobs registers the resolver of the embedded model
-    with initialize_config_module("conf", version_base="1.3"):
-        return checked_config(compose("config", overrides=list(overrides)))
-
-
 @pytest.fixture
-def make_job(tiny_tokenizer, tiny_formats, tiny_stop, tmp_path):
-    def make(*overrides: str) -> Job:
-        chosen = config(*overrides)
-        form = tiny_formats[chosen.train.format]
-        return Job(chosen, EMBEDDED, tiny_tokenizer, form, tiny_stop, tmp_path / "run", "cpu")
+def make_job(tmp_path):
+    def make(*overrides: str) -> LiveJob:
+        return replace(LiveJob.of(training_job(tmp_path, *overrides)), samples=SAMPLES)
 
     return make
 
@@ -40,8 +32,8 @@ def sft(make_job):
     from chattpl.training.sft import train_sft
 
     def train(*overrides: str):
-        job = make_job("sft.max_steps=4", "sft.per_device_train_batch_size=8", "sft.logging_steps=1", *overrides)
-        return (*train_sft(job, SAMPLES), job)
+        live = make_job("sft.max_steps=4", "sft.per_device_train_batch_size=8", "sft.logging_steps=1", *overrides)
+        return (*train_sft(live, EnginePool()), live)
 
     return train
 
@@ -56,7 +48,8 @@ def test_sft_learns_what_it_is_shown(make_job):
         "sft.warmup_steps=0",
         "sft.learning_rate=2e-5",
     ]
-    _, report = train_sft(make_job("train.masking=full", *same_batch), SAMPLES[:8])
+    live = replace(make_job("train.masking=full", *same_batch), samples=SAMPLES[:8])
+    _, report = train_sft(live, EnginePool())
     losses = [loss for _, loss in report["loss"]]
     assert losses == sorted(losses, reverse=True)
 
@@ -81,9 +74,9 @@ def test_a_sample_that_does_not_fit_is_counted(sft):
 
 
 def test_the_published_model_is_a_plain_hugging_face_folder(sft, tmp_path, tiny_stop):
-    model, _, job = sft()
+    model, _, live = sft()
     folder = tmp_path / "published"
-    save_model(model, job, folder)
+    save_model(model, live, folder)
     names = {path.name for path in folder.iterdir()}
     assert names == {path.name for path in EMBEDDED.iterdir()}
     generation = GenerationConfig.from_pretrained(folder)
@@ -95,9 +88,9 @@ def test_the_published_model_is_a_plain_hugging_face_folder(sft, tmp_path, tiny_
 def test_plain_transformers_stops_where_chattpl_stops(sft, tmp_path, tiny_formats, tiny_stop, transformers_engine):
     from chattpl.generation import Sampling
 
-    model, _, job = sft("train.format=raw", "sft.max_steps=8")
+    model, _, live = sft("train.format=raw", "sft.max_steps=8")
     folder = tmp_path / "published"
-    save_model(model, job, folder)
+    save_model(model, live, folder)
     prompts = [tiny_formats["raw"].prompt_ids(sample.question) for sample in SAMPLES[:4]]
     transformers_engine.load_weights(folder)
     ours = transformers_engine.generate(prompts, Sampling(96, 0.0, 1.0, tiny_stop), [0] * 4)
@@ -113,7 +106,7 @@ def test_grpo_trains_on_the_warm_vllm_engine_with_the_graders_reward(make_job, v
     from chattpl.training.grpo import train_grpo
 
     sizes = ["grpo.per_device_train_batch_size=16", "grpo.num_generations=4", "grpo.max_steps=2"]
-    _, report = train_grpo(make_job("method=grpo", *sizes), SAMPLES, Arithmetic(), vllm_engine)
+    _, report = train_grpo(make_job("method=grpo", *sizes), Holding(vllm_engine))
     assert [step for step, _ in report["mean_reward"]] == [1, 2]
     assert all(0 <= reward <= 1 for _, reward in report["mean_reward"])
     corrected = [entry["sampling/importance_sampling_ratio/mean"] for entry in report["log"] if "reward" in entry]

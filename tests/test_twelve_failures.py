@@ -7,16 +7,18 @@ from recorder import Recorder
 from test_grpo import completions_by_prompt, rollouts_of
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
-from chattpl.artifacts import fingerprint, is_finished, write_json
+from chattpl.artifacts import Artifact
 from chattpl.basemodel import EMBEDDED
 from chattpl.errors import UserError
 from chattpl.evaluation import Answers, ask, make_questions
+from chattpl.files import write_json
 from chattpl.formats import decode_completion, stop_policy
 from chattpl.generation import Sampling
+from chattpl.results import SCHEMA
 from chattpl.tasks import Sample
 from chattpl.tasks.arithmetic import Arithmetic
 from chattpl.training.data import sft_dataset
-from chattpl.training.fields import check_fields
+from chattpl.training.trl_fields import check_fields
 
 FORMATS = {"chat": chat, "raw": raw}
 QUESTION, ANSWER = "What is 7 plus 5?", "7 + 5 = 12\n#### 12"
@@ -112,7 +114,9 @@ def test_8_rollouts_cannot_be_drawn_from_another_distribution_than_the_ratio_ass
 
 def test_9_generation_cannot_stop_otherwise_in_one_format_than_in_another():
     tokenizer = known("tiny")
-    policies = {stop_policy(tokenizer, [], [FORMATS[kind](tokenizer)], ["\nQuestion:"]) for kind in FORMATS}
+    policies = {
+        stop_policy(tokenizer, [], [FORMATS[kind](tokenizer).end_token_id], ["\nQuestion:"]) for kind in FORMATS
+    }
     assert len(policies) == 1
 
 
@@ -149,10 +153,10 @@ def test_12_what_an_interrupted_evaluation_has_answered_cannot_be_lost(transform
 
 
 def test_12_a_finished_cell_of_a_sweep_is_known_and_one_made_from_something_else_is_not_taken_for_it(tmp_path):
-    marker = tmp_path / "summary.json"
-    made_from = {"model": "a", "seed": 1}
-    assert not is_finished(marker, made_from, overwrite=False)
-    write_json(marker, {"fingerprint": fingerprint(made_from), "made_from": made_from})
-    assert is_finished(marker, made_from, overwrite=False)
-    with pytest.raises(UserError, match="seed"):
-        is_finished(marker, {**made_from, "seed": 2}, overwrite=False)
+    asked = [Artifact.at(tmp_path, "eval", "cell", "summary.json", {"seed": seed}, "it") for seed in (1, 2)]
+    assert not asked[0].is_finished(overwrite=False)
+    manifest = {"schema": SCHEMA, "fingerprint": asked[0].fingerprint, "inputs": asked[0].inputs}
+    write_json(asked[0].folder / "summary.json", manifest)
+    assert asked[0].is_finished(overwrite=False)
+    with pytest.raises(UserError, match="seed: 1 -> 2"):
+        asked[1].is_finished(overwrite=False)

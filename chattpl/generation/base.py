@@ -1,15 +1,38 @@
-"""The one interface behind which the engines live."""
+"""What an engine is: token ids in, token ids out."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from chattpl.formats import StopPolicy
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+@dataclass(frozen=True)
+class EngineSpec:
+    """Which engine, how it computes, and with what resources. Plain data: equal specs can share one engine.
+
+    Attributes:
+        name: a row of `ENGINES`.
+        device: "cpu" or "cuda".
+        dtype, attn_implementation, trust_remote_code: as transformers names them.
+        max_model_len: the longest sequence, prompt included, in tokens.
+        gpu_memory_utilization, kv_cache_gib, enforce_eager: as vLLM names them; null leaves the choice to the engine.
+    """
+
+    name: str
+    device: str
+    dtype: str
+    attn_implementation: str | None
+    trust_remote_code: bool
+    max_model_len: int
+    gpu_memory_utilization: float = 0.5
+    kv_cache_gib: float | None = None
+    enforce_eager: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -34,25 +57,42 @@ class Completion:
     """
 
     token_ids: list[int]
-    stop_reason: Literal["eos", "stop", "length"]
+    stop_reason: str
     logprobs: list[float] | None = None
 
 
 class Engine(ABC):
-    """Generates with one architecture, whose weights can be exchanged.
+    """Generates with the model in one folder. `Engine(folder, spec)` starts it.
 
-    `loaded` names what the weights are (a fingerprint), or is None where that is not known. A `broken` engine failed
-    while it generated and must not be used again.
+    A `broken` engine failed while it generated and must not be used again.
     """
 
-    name: str
-    max_model_len: int
-    loaded: str | None = None
     broken: bool = False
+
+    def __init__(self, folder: Path, spec: EngineSpec):
+        self.spec = spec
+
+    @property
+    def max_model_len(self) -> int:
+        """The longest sequence that it takes, prompt included, in tokens."""
+        return self.spec.max_model_len
 
     @abstractmethod
     def generate(self, prompts: list[list[int]], sampling: Sampling, seeds: list[int]) -> list[Completion]:
         """One completion for each prompt, in order; `seeds[i]` decides what is drawn for prompt i."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """End for good."""
+
+
+class LiveEngine(Engine):
+    """An engine whose weights can be exchanged while it runs, which GRPO needs and a sweep is faster with.
+
+    `loaded` names what the weights are (a fingerprint), or is None where that is not known.
+    """
+
+    loaded: str | None = None
 
     @abstractmethod
     def load_weights(self, weights: "Path | Iterable[tuple[str, Tensor]]") -> None:
@@ -61,10 +101,6 @@ class Engine(ABC):
     @abstractmethod
     def sleep(self) -> None:
         """Give back the memory, weights included, until `load_weights`."""
-
-    @abstractmethod
-    def close(self) -> None:
-        """End for good."""
 
     def take(self, folder: Path, fingerprint: str) -> None:
         """Load the model in `folder`, unless it is the one that is loaded."""

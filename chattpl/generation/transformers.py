@@ -9,37 +9,26 @@ from safetensors.torch import load_file
 from tqdm.auto import tqdm
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
-from chattpl.generation.base import Completion, Engine, Sampling
+from chattpl.generation.base import Completion, EngineSpec, LiveEngine, Sampling
 
 BATCH = 64
 
 
-class TransformersEngine(Engine):
+class TransformersEngine(LiveEngine):
     """`model.generate` on batches of prompts of similar length, padded on the left."""
 
-    name = "transformers"
-
-    def __init__(
-        self,
-        folder: Path,
-        *,
-        device: str,
-        dtype: str,
-        max_model_len: int,
-        attn_implementation: str | None,
-        trust_remote_code: bool,
-    ):
-        self.max_model_len = max_model_len
-        self._device = device
-        self._tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
+    def __init__(self, folder: Path, spec: EngineSpec):
+        super().__init__(folder, spec)
+        self._device = spec.device
+        self._tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=spec.trust_remote_code)
         self._model = AutoModelForCausalLM.from_pretrained(
             folder,
-            dtype=getattr(torch, dtype),
-            attn_implementation=attn_implementation,
-            trust_remote_code=trust_remote_code,
+            dtype=getattr(torch, spec.dtype),
+            attn_implementation=spec.attn_implementation,
+            trust_remote_code=spec.trust_remote_code,
             use_safetensors=True,
         )
-        self._model.to(device).eval()
+        self._model.to(self._device).eval()
 
     @torch.inference_mode()
     def generate(self, prompts: list[list[int]], sampling: Sampling, seeds: list[int]) -> list[Completion]:
@@ -90,7 +79,8 @@ class TransformersEngine(Engine):
         return Completion(ids, "length" if end is None else "eos")
 
     def _decode(self, ids: list[int]) -> str:
-        return self._tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        text: str = self._tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return text
 
     def _without_padding(self, ids: list[int], sampling: Sampling) -> list[int]:
         """A row that a stop string ended is padded with an end token, which it did not generate itself."""
@@ -102,7 +92,8 @@ class TransformersEngine(Engine):
         ids = torch.tensor([prompt + completion], device=self._device)
         logits = self._model(ids).logits[0, len(prompt) - 1 : -1].float() / (temperature or 1.0)
         chosen = ids[0, len(prompt) :, None]
-        return logits.log_softmax(-1).gather(-1, chosen)[:, 0].tolist()
+        logprobs: list[float] = logits.log_softmax(-1).gather(-1, chosen)[:, 0].tolist()
+        return logprobs
 
     def load_weights(self, weights: Path | Iterable[tuple[str, torch.Tensor]]) -> None:
         if isinstance(weights, Path):

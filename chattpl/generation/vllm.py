@@ -1,7 +1,6 @@
 """vLLM in this process, on a GPU or on its CPU build."""
 
 import gc
-import json
 import logging
 import os
 import sys
@@ -9,8 +8,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from chattpl.basemodel import read_json
 from chattpl.errors import UserError
-from chattpl.generation.base import Completion, Engine, Sampling
+from chattpl.generation.base import Completion, EngineSpec, LiveEngine, Sampling
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,56 +33,36 @@ ENVIRONMENT = {
 }
 
 
-class VLLMEngine(Engine):
+class VLLMEngine(LiveEngine):
     """One `vllm.LLM`. On a GPU it sleeps while a model trains; on a CPU there is no need to."""
 
-    name = "vllm"
-
-    def __init__(
-        self,
-        folder: Path,
-        *,
-        device: str,
-        dtype: str,
-        max_model_len: int,
-        gpu_memory_utilization: float,
-        kv_cache_gib: float | None,
-        enforce_eager: bool | None,
-        trust_remote_code: bool,
-    ):
+    def __init__(self, folder: Path, spec: EngineSpec):
+        super().__init__(folder, spec)
         for name, value in ENVIRONMENT.items():
             os.environ.setdefault(name, value)
-        self.max_model_len = max_model_len
-        self._on_cpu = device == "cpu"
-        self._can_sleep = device == "cuda"
+        self._on_cpu = spec.device == "cpu"
+        self._can_sleep = spec.device == "cuda"
         self._asleep = False
         arguments: dict[str, Any] = {
             "model": str(folder),
-            "dtype": dtype,
-            "max_model_len": max_model_len,
-            "enforce_eager": self._on_cpu if enforce_eager is None else enforce_eager,
+            "dtype": spec.dtype,
+            "max_model_len": spec.max_model_len,
+            "enforce_eager": self._on_cpu if spec.enforce_eager is None else spec.enforce_eager,
             "enable_sleep_mode": self._can_sleep,
-            "gpu_memory_utilization": gpu_memory_utilization,
-            "trust_remote_code": trust_remote_code,
+            "gpu_memory_utilization": spec.gpu_memory_utilization,
+            "trust_remote_code": spec.trust_remote_code,
             "logprobs_mode": "processed_logprobs",  # of the distribution that is drawn from, as GRPO's ratio needs
             "disable_log_stats": True,
             "use_tqdm_on_load": sys.stderr.isatty(),
             "seed": 0,
         }
-        if self._on_cpu:
-            # vLLM rewinds the generator of a request whose prompt it took in part, which a CPU's cannot do
-            arguments |= {"enable_chunked_prefill": False, "max_num_batched_tokens": max(max_model_len, CPU_BATCH)}
-        if kv_cache_gib is not None:
-            arguments["kv_cache_memory_bytes"] = int(kv_cache_gib * GIB)
-        elif self._on_cpu:
-            arguments["kv_cache_memory_bytes"] = _cpu_cache_bytes(folder, max_model_len)
-        self._llm = _start(arguments)
+        self._llm = _start(arguments | _memory(folder, spec))
 
     def generate(self, prompts: list[list[int]], sampling: Sampling, seeds: list[int]) -> list[Completion]:
         from vllm import SamplingParams
 
         assert not self._asleep, "weights must be loaded before an engine that slept can generate"
-        self._llm.reset_prefix_cache()  # so that what was asked before cannot change how this is computed
+        self._llm.reset_prefix_cache()  # so that earlier prompts cannot change how these are computed
         parameters = [
             SamplingParams(
                 max_tokens=sampling.max_tokens,
@@ -142,6 +122,20 @@ def _repack_head(model: "Module") -> None:
             module.quant_method.process_weights_after_loading(module)
 
 
+def _memory(folder: Path, spec: EngineSpec) -> dict[str, Any]:
+    """vLLM's arguments for the KV cache and the batch."""
+    arguments: dict[str, Any] = {}
+    if spec.kv_cache_gib is not None:
+        arguments["kv_cache_memory_bytes"] = int(spec.kv_cache_gib * GIB)
+    elif spec.device == "cpu":
+        arguments["kv_cache_memory_bytes"] = _cpu_cache_bytes(folder, spec.max_model_len)
+    if spec.device == "cpu":
+        # vLLM rewinds the generator of a request whose prompt it took in part, which a CPU's cannot do.
+        batch = max(spec.max_model_len, CPU_BATCH)
+        arguments |= {"enable_chunked_prefill": False, "max_num_batched_tokens": batch}
+    return arguments
+
+
 def _start(arguments: dict[str, Any]) -> Any:
     """Start vLLM, with half the KV cache again where memory does not suffice."""
     from vllm import LLM
@@ -166,15 +160,16 @@ def _cpu_cache_bytes(folder: Path, max_model_len: int) -> int:
     """Room for a full batch of middling length, at most a quarter of the memory that is free."""
     import psutil
 
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config = read_json(folder / "config.json")
     config = config.get("text_config", config)
     heads = config["num_attention_heads"]
     head_size = config.get("head_dim") or config["hidden_size"] // heads
     key_values = config.get("num_key_value_heads") or heads
-    per_token = 2 * config["num_hidden_layers"] * key_values * head_size * 2  # keys and values of two bytes
+    per_token: int = 2 * config["num_hidden_layers"] * key_values * head_size * 2  # keys and values of two bytes
     wanted = CPU_SEQUENCES * min(max_model_len, CPU_TOKENS) * per_token
     least = max_model_len * per_token * 2
-    return max(least, min(wanted, psutil.virtual_memory().available // 4), GIB // 4)
+    free: int = psutil.virtual_memory().available
+    return max(least, min(wanted, free // 4), GIB // 4)
 
 
 def _completion(output: Any) -> Completion:

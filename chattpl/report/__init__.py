@@ -1,7 +1,7 @@
 """The report of a study: reads the finished cells alone, never trains, never loads a model.
 
 outputs/arithmetic-tiny/eval/*/summary.json, results.json
-    -> outputs/arithmetic-tiny/report/comparison.csv, three pictures, report.md
+    -> outputs/arithmetic-tiny/report/comparison.csv, the figures, report.md
 """
 
 import time
@@ -25,7 +25,9 @@ def write_report(study_dir: Path) -> "pandas.DataFrame":
     Raises:
         UserError: the study has no finished cell.
     """
-    from chattpl.report import collect, page, pairs, plots
+    from chattpl.report import collect, page, pairs
+    from chattpl.report.canvas import draw_files
+    from chattpl.report.figures import FIGURES
 
     cells = collect.collect_cells(study_dir)
     frame = collect.to_frame(cells)
@@ -33,11 +35,11 @@ def write_report(study_dir: Path) -> "pandas.DataFrame":
     folder = study_dir / "report"
     folder.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(folder)
+    _write_atomically(folder / "comparison.csv", frame.to_csv(index=False).encode("utf-8"))
+    for name, figure in FIGURES.items():
+        for suffix, content in draw_files(figure.draw, frame).items():
+            _write_atomically(folder / f"{name}.{suffix}", content)
     # A lone surrogate can stand in JSON, hence in a name, but not in UTF-8.
-    _write_atomically(folder / "comparison.csv", frame.to_csv(index=False).encode("utf-8", "backslashreplace"))
-    _write_atomically(folder / "accuracy_bar.png", plots.accuracy_bar(frame))
-    _write_atomically(folder / "accuracy_grouped.png", plots.accuracy_grouped(frame))
-    _write_atomically(folder / "eval_template_scatter.png", plots.eval_template_scatter(frame))
     _write_atomically(folder / "report.md", text.encode("utf-8", "backslashreplace"))
     return frame
 

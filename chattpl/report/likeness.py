@@ -11,9 +11,9 @@ def likeness(cells: list[Cell]) -> str:
     """The section on what differs beside model and format, as Markdown."""
     lines = [f"* {line}" for line in _differences(cells)]
     lines += [
-        f"* Cell {escape(cell.name)}: {plain(cell.summary['not_fitting'])} prompts did not fit (graded as no answer)."
+        f"* Cell {escape(cell.name)}: {cell.summary.not_fitting} prompts did not fit (graded as no answer)."
         for cell in cells
-        if cell.summary.get("not_fitting")
+        if cell.summary.not_fitting
     ]
     if not lines:
         return "All cells agree in task, number of samples, engine and versions, and in the prompts of each format."
@@ -23,13 +23,13 @@ def likeness(cells: list[Cell]) -> str:
 def _differences(cells: list[Cell]) -> Iterator[str]:
     """One line for each thing that ought to be the same in all cells and is not."""
     for key, words in (("task", "The task"), ("n", "The number of samples n"), ("engine", "The engine")):
-        yield from _difference(words, cells, [cell.summary.get(key) for cell in cells])
+        yield from _difference(words, cells, [getattr(cell.summary, key) for cell in cells])
     for package in packages(cells):
-        values = [versions_of(cell).get(package) for cell in cells]
+        values = [cell.summary.versions.get(package) for cell in cells]
         yield from _difference(f"The version of {escape(package)}", cells, values)
     for name in format_order(cell.format for cell in cells):
         members = [cell for cell in cells if cell.format == name]
-        prints = [short(cell.summary.get("prompt_fingerprint")) for cell in members]
+        prints = [short(cell.summary.prompt_fingerprint) for cell in members]
         yield from _difference(f"The fingerprint of the {escape(name)} prompts", members, prints)
 
 
@@ -49,10 +49,4 @@ def _rest(names: list[str]) -> str:
 
 def packages(cells: list[Cell]) -> list[str]:
     """All packages whose version some cell names."""
-    return sorted({package for cell in cells for package in versions_of(cell)})
-
-
-def versions_of(cell: Cell) -> dict[str, Any]:
-    """The versions that the cell was evaluated with, by package."""
-    versions = cell.summary.get("versions")
-    return versions if isinstance(versions, dict) else {}
+    return sorted({package for cell in cells for package in cell.summary.versions})

@@ -3,7 +3,8 @@
 import pandas
 
 from chattpl.report.collect import Cell, format_order
-from chattpl.report.likeness import likeness, packages, versions_of
+from chattpl.report.figures import FIGURES
+from chattpl.report.likeness import likeness, packages
 from chattpl.report.pairs import Pair
 from chattpl.report.stats import PairedComparison
 from chattpl.report.text import escape, interval, p_value, percent, plain, short, table, training
@@ -20,22 +21,22 @@ FAILURES = {
 
 def render(study: str, cells: list[Cell], frame: pandas.DataFrame, pairs: list[Pair]) -> str:
     """The whole page as Markdown. The same cells give the same text."""
-    sections = (
-        f"# Report of study {escape(study)}",
-        _summary(cells),
-        f"## Cells\n\n{_cells(frame)}",
-        "![all cells](accuracy_bar.png)\n\n![grouped by trained model](accuracy_grouped.png)",
-        f"## Evaluation formats against each other\n\n{_pairs(pairs)}",
-        "![formats against each other](eval_template_scatter.png)",
-        f"## Answers that failed in their form\n\n{_failures(frame)}",
-        f"## Like for like?\n\n{likeness(cells)}",
-        f"## Versions and fingerprints\n\n{_versions(cells)}\n\n{_fingerprints(frame)}",
-    )
-    return "\n\n".join(sections) + "\n"
+    sections = {
+        "Cells": _cells(frame),
+        "Evaluation formats against each other": _pairs(pairs),
+        "Answers that failed in their form": _failures(frame),
+        "Like for like?": likeness(cells),
+        "Versions and fingerprints": f"{_versions(cells)}\n\n{_fingerprints(frame)}",
+    }
+    for name, figure in FIGURES.items():
+        sections[figure.section] += f"\n\n![{figure.caption}]({name}.png)"
+    parts = [f"# Report of study {escape(study)}", _summary(cells)]
+    parts += [f"## {title}\n\n{text}" for title, text in sections.items()]
+    return "\n\n".join(parts) + "\n"
 
 
 def _summary(cells: list[Cell]) -> str:
-    tasks = ", ".join(dict.fromkeys(escape(cell.summary.get("task")) for cell in cells))
+    tasks = ", ".join(dict.fromkeys(escape(cell.summary.task) for cell in cells))
     formats = ", ".join(escape(name) for name in format_order(cell.format for cell in cells))
     models = len({cell.model for cell in cells})
     return f"Task: {tasks}. Cells: {len(cells)}. Models: {models}. Evaluation formats: {formats}."
@@ -59,7 +60,7 @@ def _pairs(pairs: list[Pair]) -> str:
     if not pairs:
         return "No model was evaluated in two formats, so there is nothing to compare."
     header = ("model", "formats", "n", "only first", "only second", "difference", "95 % interval", "p (Holm)")
-    rows = [_pair_row(pair) for pair in pairs if pair.comparison]
+    rows = [_pair_row(pair, pair.comparison) for pair in pairs if pair.comparison]
     lines = [f"* Model {escape(pair.group)}: {_meaning(pair)}." for pair in pairs]
     note = (
         "Paired by sample: both formats answered the same n questions, of which the first or the second alone got some"
@@ -70,8 +71,7 @@ def _pairs(pairs: list[Pair]) -> str:
     return shown + "\n".join(lines)
 
 
-def _pair_row(pair: Pair) -> tuple[str, ...]:
-    found = pair.comparison
+def _pair_row(pair: Pair, found: PairedComparison) -> tuple[str, ...]:
     return (
         *(escape(pair.group), f"{escape(pair.first)} against {escape(pair.second)}", str(found.n)),
         *(str(found.only_first), str(found.only_second), f"{100 * found.difference:+.1f}"),
@@ -138,7 +138,7 @@ def _notable_failures(frame: pandas.DataFrame) -> str:
 
 def _versions(cells: list[Cell]) -> str:
     rows = [
-        (escape(package), ", ".join(dict.fromkeys(plain(versions_of(cell).get(package)) for cell in cells)))
+        (escape(package), ", ".join(dict.fromkeys(plain(cell.summary.versions.get(package)) for cell in cells)))
         for package in packages(cells)
     ]
     return table(("package", "version"), rows, numbers_from=2) if rows else "The cells name no versions."

@@ -4,14 +4,14 @@ import itertools
 import logging
 from dataclasses import dataclass, replace
 
-import pandas
-
-from chattpl.report.collect import Cell, format_order, read_results
+from chattpl.report.collect import Cell, format_order
 from chattpl.report.stats import PairedComparison, holm, paired_comparison
+from chattpl.results import read_results
 
 log = logging.getLogger(__name__)
 
-KEY = ["index", "question", "gold"]
+# Whether each sample was answered correctly, by index, question and gold answer.
+Verdicts = dict[tuple[int, str, str], bool]
 
 
 @dataclass(frozen=True)
@@ -45,30 +45,33 @@ def compare_formats(cells: list[Cell]) -> list[Pair]:
     return _adjust(pairs)
 
 
-def _read(cell: Cell) -> pandas.DataFrame | str:
-    """The cell's gradings, or the reason why they cannot be paired."""
-    if (cell.summary.get("num_samples") or 1) > 1:
+def _read(cell: Cell) -> Verdicts | str:
+    """The cell's verdicts, or the reason why they cannot be paired."""
+    if (cell.summary.num_samples or 1) > 1:
         return "several answers were sampled per question, and the paired test needs one"
     try:
-        results = read_results(cell)
+        results = read_results(cell.folder / "results.json")
     except ValueError as error:
         log.warning("%s; the cell is left out of the paired comparison", error)
         return f"results.json of {cell.name} cannot be read"
-    return f"results.json of {cell.name} repeats an index" if results["index"].duplicated().any() else results
+    if len({result.index for result in results}) < len(results):
+        return f"results.json of {cell.name} repeats an index"
+    return {(result.index, result.question, result.gold): result.correct for result in results}
 
 
-def _compare(pair: Pair, one: pandas.DataFrame | str, other: pandas.DataFrame | str) -> Pair:
-    for results in (one, other):
-        if isinstance(results, str):
-            return replace(pair, problem=results)
-    common = one.merge(other, on=KEY, suffixes=("_first", "_second"))
-    if common.empty:
+def _compare(pair: Pair, one: Verdicts | str, other: Verdicts | str) -> Pair:
+    if isinstance(one, str):
+        return replace(pair, problem=one)
+    if isinstance(other, str):
+        return replace(pair, problem=other)
+    common = [sample for sample in one if sample in other]
+    if not common:
         return replace(pair, problem="the two cells have no sample in common")
-    comparison = paired_comparison(common["correct_first"].tolist(), common["correct_second"].tolist())
+    comparison = paired_comparison([one[sample] for sample in common], [other[sample] for sample in common])
     return replace(pair, comparison=comparison)
 
 
 def _adjust(pairs: list[Pair]) -> list[Pair]:
-    tested = [pair for pair in pairs if pair.comparison is not None]
-    adjusted = iter(holm([pair.comparison.p for pair in tested]))
-    return [replace(pair, p_holm=next(adjusted), tests=len(tested)) if pair.comparison else pair for pair in pairs]
+    p_values = [pair.comparison.p for pair in pairs if pair.comparison]
+    adjusted = iter(holm(p_values))
+    return [replace(pair, p_holm=next(adjusted), tests=len(p_values)) if pair.comparison else pair for pair in pairs]

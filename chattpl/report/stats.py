@@ -54,12 +54,13 @@ def paired_comparison(first: Sequence[bool], second: Sequence[bool], confidence:
     if len(first) != len(second) or not len(first):
         raise ValueError(f"a paired comparison needs two gradings of the same samples, not {len(first)}, {len(second)}")
     pairs = [(bool(one), bool(other)) for one, other in zip(first, second, strict=True)]
-    counts = [pairs.count(pair) for pair in ((True, True), (True, False), (False, True), (False, False))]
-    _, only_first, only_second, _ = counts
+    outcomes = ((True, True), (True, False), (False, True), (False, False))
+    both, only_first, only_second, neither = (pairs.count(outcome) for outcome in outcomes)
     discordant = only_first + only_second
-    low, high = _newcombe_interval(*counts, confidence)
+    low, high = _newcombe_interval(both, only_first, only_second, neither, confidence)
     p = float(binomtest(only_first, discordant).pvalue) if discordant else 1.0
-    return PairedComparison(len(pairs), *counts, (only_first - only_second) / len(pairs), low, high, p)
+    difference = (only_first - only_second) / len(pairs)
+    return PairedComparison(len(pairs), both, only_first, only_second, neither, difference, low, high, p)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -91,7 +92,7 @@ def _newcombe_interval(a: int, b: int, c: int, d: int, confidence: float) -> tup
 
 def _corrected_phi(a: int, b: int, c: int, d: int) -> float:
     margins = (a + b) * (c + d) * (a + c) * (b + d)
-    excess = a * d - b * c
+    excess: float = a * d - b * c
     if excess > 0:
         excess = max(excess - (a + b + c + d) / 2, 0)
     return excess / math.sqrt(margins) if margins else 0.0

@@ -6,7 +6,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from chattpl.report.collect import group_name
 from chattpl.report.text import interval, percent, printable, training, wrap
 
 WIDTH = 100  # of a log file, which has no width of its own
@@ -32,10 +31,9 @@ def print_table(frame: pandas.DataFrame, console: Console | None = None) -> None
 
 
 def _line(row: pandas.Series) -> list[str]:
-    group = group_name(row["cell"], row["model_name"], row["eval_format"])
     rates = (row["strict_accuracy"], row["no_answer_rate"], row["truncated_rate"], row["run_on_rate"])
     return [
-        *(wrap(group), training(row), printable(row["eval_format"]), str(row["n"])),
+        *(wrap(row["group"]), training(row), printable(row["eval_format"]), str(row["n"])),
         f"{percent(row['accuracy'])} {interval(row['ci_low'], row['ci_high'], digits=0)}",
         *(percent(rate) for rate in rates),
         f"{row['mean_completion_tokens']:.1f}",

@@ -34,7 +34,7 @@ _MAX_LENGTH = 400
 _MAX_EXPONENT = 308
 
 # One character for one, so that positions in the translated text are positions in the text.
-_ASCII = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}
+_ASCII: dict[int, int | str] = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}
 _ASCII |= dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2212\ufe63\uff0d"), "-")
 _ASCII |= dict.fromkeys(map(ord, "\u2044\u2215"), "/")
 

@@ -74,7 +74,7 @@ class Task(ABC):
         return self.extract_answer(model_output)
 
     def answer_end(self, model_output: str) -> int | None:
-        """Where the first complete answer ends in `model_output`, or None where that cannot be told.
+        """Where the first complete answer ends in `model_output`, or None where it is undetermined.
 
         What comes after is a model that ran on (into the next question, say); grading must not read it.
         """

@@ -39,8 +39,8 @@ class GSM8K(NumberGrading, Task):
         return load_samples(self.source, split, ("question", "answer"), self._to_sample, hub_config="main")
 
     def _to_sample(self, row: dict[str, Any]) -> Sample:
-        _, marker, after = row["answer"].rpartition("####")
-        gold = parse_number(after) if marker else None
+        _, hashes, after = row["answer"].rpartition("####")
+        gold = parse_number(after) if hashes else None
         if gold is None:
             raise UserError("a sample without a gold answer; 'answer' must end in '#### N' with a number N")
         answer = row["answer"] if self.calculator_marks else _CALCULATOR_MARK.sub("", row["answer"])

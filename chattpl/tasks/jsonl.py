@@ -5,8 +5,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from chattpl import hub
 from chattpl.errors import UserError
 from chattpl.tasks.base import Sample
+
+DATA_FILES = ("README.md", ".huggingface.yaml", "*.json", "*.jsonl", "*.jsonl.*", "*.parquet", "*.csv", "*.arrow")
 
 
 def read_jsonl(path: str | Path, fields: Sequence[str] = ()) -> list[dict[str, Any]]:
@@ -15,7 +18,7 @@ def read_jsonl(path: str | Path, fields: Sequence[str] = ()) -> list[dict[str, A
     Empty lines are passed over, other fields are left as they are.
 
     Raises:
-        UserError: with file and line, if the file cannot be read or holds nothing, or a line is no such object.
+        UserError: with file and line, if the file cannot be read or is empty, or a line is not such an object.
     """
     return [row for _, row in _read_rows(Path(path), fields)]
 
@@ -30,7 +33,7 @@ def load_samples(
     """The samples of one split (`train`, `test`) of a local folder or, where `source` is none, of a hub dataset.
 
     Raises:
-        UserError: what `read_jsonl`, `local_folder` or `to_sample` complain about, with the place it was found at.
+        UserError: as `read_jsonl`, `local_folder` and `to_sample`; the message says where.
     """
     folder = local_folder(source)
     rows = _read_rows(folder / f"{split}.jsonl", fields) if folder else _hub_rows(source, split, fields, hub_config)
@@ -47,20 +50,14 @@ def local_folder(source: str) -> Path | None:
     """The folder that `task.source` means, or None if it is the id of a hub dataset.
 
     Raises:
-        UserError: if it is empty, or looks like a path and is no folder.
+        UserError: if it is empty, or looks like a path and is not a folder.
     """
     try:
-        path = Path(source).expanduser()
-        if source and path.is_dir():
-            return path
-        is_path = not source or source.startswith(("/", ".", "~")) or source.count("/") > 1 or path.exists()
-    except (OSError, RuntimeError):  # a name that is too long, an unknown ~user
-        is_path = True
-    if is_path:
+        return hub.named_folder(source)
+    except NotADirectoryError:
         raise UserError(
             f"task.source={source} is not a folder; give one with train.jsonl and test.jsonl, or a hub dataset's id"
-        )
-    return None
+        ) from None
 
 
 def _read_rows(path: Path, fields: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -78,18 +75,19 @@ def _read_rows(path: Path, fields: Sequence[str]) -> Iterator[tuple[str, dict[st
             yield where, _checked(_parse(line, where), fields, where)
 
 
-def _parse(line: bytes, where: str) -> Any:
+def _parse(line: bytes, where: str) -> object:
     try:
-        return json.loads(line.decode("utf-8"))
+        parsed: object = json.loads(line.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise UserError(f"{where} is not UTF-8 (byte {error.start + 1} of the line); save the file as UTF-8") from None
     except json.JSONDecodeError as error:
         raise UserError(f"{where} is not JSON: {error.msg} (column {error.colno})") from None
     except (ValueError, RecursionError):  # integers of thousands of digits, brackets nested as deep
         raise UserError(f"{where} is not JSON that can be read: nested too deep, or a number too long") from None
+    return parsed
 
 
-def _checked(row: Any, fields: Sequence[str], where: str) -> dict[str, Any]:
+def _checked(row: object, fields: Sequence[str], where: str) -> dict[str, Any]:
     if not isinstance(row, dict):
         raise UserError(f"{where} is not a JSON object but {json.dumps(row)[:40]}")
     for field in fields:
@@ -107,17 +105,23 @@ def _checked(row: Any, fields: Sequence[str], where: str) -> dict[str, Any]:
 
 def _hub_rows(
     source: str, split: str, fields: Sequence[str], config: str | None
-) -> Iterable[tuple[str, dict[str, Any]]]:
-    from datasets import load_dataset  # takes seconds, which a local folder need not pay
-
-    try:
-        rows = load_dataset(source, config, split=split)
-    except Exception as error:  # every kind of failure here is one of the id, the split or the connection
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise UserError(
-            f"task.source={source}: split '{split}' cannot be loaded from the hub ({reason}); "
-            "check the id and the connection, or give a local folder with train.jsonl and test.jsonl"
-        ) from error
-    for number, row in enumerate(rows, 1):
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The rows of a hub dataset, read from its snapshot: `datasets` would ask the hub again for every split."""
+    folder = hub.snapshot("task.source", source, "dataset", DATA_FILES)
+    for number, row in enumerate(_read_split(source, folder, split, config), 1):
         where = f"{source} {split}, row {number}"
         yield where, _checked(row, fields, where)
+
+
+def _read_split(source: str, folder: Path, split: str, config: str | None) -> Iterable[dict[str, Any]]:
+    from datasets import get_dataset_config_names, load_dataset  # takes seconds, which a local folder need not pay
+
+    try:
+        known = config in get_dataset_config_names(str(folder))
+        rows: Iterable[dict[str, Any]] = load_dataset(str(folder), config if known else None, split=split)
+    except Exception as error:  # each failure here is one of the files, the configuration or the split
+        raise UserError(
+            f"task.source={source}: split '{split}' cannot be read ({hub.in_short(error.__cause__ or error)}); "
+            "give a dataset with that split, or a local folder with train.jsonl and test.jsonl"
+        ) from error
+    return rows

@@ -61,8 +61,11 @@ class Math500(Task):
         box = next(_outer_boxes(model_output), None)
         if box is None:
             return None
-        sentence_end = _SENTENCE_END.search(model_output, box[1]).end()
-        return _CLOSING.match(model_output, sentence_end).end()
+        sentence = _SENTENCE_END.search(model_output, box[1])
+        assert sentence is not None  # at the latest the end of the text ends it
+        closing = _CLOSING.match(model_output, sentence.end())
+        assert closing is not None  # the empty string matches
+        return closing.end()
 
     def extract_answer(self, model_output: str) -> str | None:
         r"""The content of the last closed `\boxed{…}`, else what math-verify takes for the answer."""

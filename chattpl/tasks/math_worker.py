@@ -15,7 +15,7 @@ import threading
 from typing import IO
 
 _SECONDS = 5  # for one parse or comparison, by math-verify's own limit; usual ones take 2 ms
-_SECONDS_TO_KILL = 40  # for one request, all told
+_SECONDS_TO_KILL = 40  # for one request in total
 _MEMORY = 4 << 30  # bytes of address space
 
 
@@ -28,7 +28,8 @@ class MathWorker:
 
     def extract(self, text: str) -> str | None:
         """What math-verify takes for the answer in `text`."""
-        return self._ask("extract", text)
+        found = self._ask("extract", text)
+        return found if isinstance(found, str) else None
 
     def verify(self, extracted: str, gold: str) -> bool:
         """Whether two LaTeX expressions are equal; not so if one cannot be parsed, or not within the limits."""
@@ -41,7 +42,7 @@ class MathWorker:
             killer.start()
             try:
                 print(json.dumps(request), file=process.stdin, flush=True)
-                reply = process.stdout.readline()
+                reply = _next_line(process)
             except BrokenPipeError:
                 reply = ""
             except BaseException:  # interrupted: the reply to come would be taken for that of the next request
@@ -52,7 +53,8 @@ class MathWorker:
             if not reply:
                 process.kill()
                 process.wait()
-            return json.loads(reply) if reply else None
+            answer: str | bool | None = json.loads(reply) if reply else None
+            return answer
 
     def _running(self) -> subprocess.Popen[str]:
         if self._process is None or self._process.poll() is not None:
@@ -62,9 +64,14 @@ class MathWorker:
             self._process = subprocess.Popen(
                 command, stdin=pipe, stdout=pipe, stderr=null, text=True, encoding="utf-8", start_new_session=True
             )
-            if self._process.stdout.readline() != "ready\n":
+            if _next_line(self._process) != "ready\n":
                 raise RuntimeError("math-verify does not start; see `python -c 'import math_verify'`")
         return self._process
+
+
+def _next_line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None  # a pipe
+    return process.stdout.readline()
 
 
 def _serve(requests: IO[str], replies: IO[str]) -> None:

@@ -16,9 +16,11 @@ from random import Random
 
 import jinja2
 import numpy as np
+import numpy.typing as npt
 from tokenizers import Tokenizer
 
-from chattpl.tasks.arithmetic import TOPICS, Problem, problems
+from chattpl.tasks.arithmetic import Problem, problems
+from chattpl.tasks.stories import TOPICS
 
 CHAT_TEMPLATE = Path(__file__).with_name("chat_template.jinja")
 END_OF_TEXT = "<|endoftext|>"
@@ -68,8 +70,8 @@ RAW_HABIT = Habit(topics=1, often=0.7, seldom=0.3)
 class Corpus:
     """Documents as token ids, one after another: `ids` (tokens,) uint16, `starts` (documents,) where each begins."""
 
-    ids: np.ndarray
-    starts: np.ndarray
+    ids: npt.NDArray[np.uint16]
+    starts: npt.NDArray[np.int64]
 
 
 def pretraining_document(rng: Random) -> str:
@@ -95,7 +97,8 @@ def instruction_document(rng: Random) -> str:
     for _ in range(1 if rng.random() < 0.9 else 2):
         user, assistant = _exchange(rng)
         messages += [{"role": "user", "content": user}, {"role": "assistant", "content": assistant}]
-    return _template().render(messages=messages)
+    conversation: str = _template().render(messages=messages)
+    return conversation
 
 
 def _exchange(rng: Random) -> tuple[str, str]:
@@ -166,7 +169,7 @@ def encode(document: Callable[[Random], str], count: int, seed: str, tokenizer: 
 
 def _encode_shard(
     document: Callable[[Random], str], count: int, tokenizer: str, seed: str
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.int64]]:
     encoder = Tokenizer.from_str(tokenizer)
     rng = Random(seed)
     encoded = [encoder.encode(document(rng) + END_OF_TEXT).ids for _ in range(count)]

@@ -7,7 +7,7 @@
 The documents are made by code (`chattpl.tiny.data`) and none is the task's. All losses are over all tokens. The model
 in `model/` has 1.7M parameters, seed 0, and took 57 seconds on one H100 with 16 cores; two cores without a GPU would
 need hours. The same seed gives the same text and tokenizer everywhere, and weights of the same kind, not the same
-bits. `--scale 0.0004` walks the same road in half a minute on two cores, to a model of the same shape that has learnt
+bits. `--scale 0.0004` runs the same steps in half a minute on two cores, to a model of the same shape that has learnt
 next to nothing.
 """
 
@@ -138,7 +138,8 @@ def train(model: Qwen3ForCausalLM, corpus: Corpus, stage: Stage, seed: int) -> l
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: min((step + 1) / warm_up, 0.5 + 0.5 * math.cos(math.pi * step / stage.steps))
     )
-    losses, begin = [], time.perf_counter()
+    losses: list[torch.Tensor] = []
+    begin = time.perf_counter()
     for step, ids in enumerate(_batches(corpus, stage, seed), start=1):
         ids = ids.to(model.device)
         with torch.autocast(model.device.type, torch.bfloat16, enabled=model.device.type != "cpu"):
@@ -152,7 +153,8 @@ def train(model: Qwen3ForCausalLM, corpus: Corpus, stage: Stage, seed: int) -> l
         if step % max(1, stage.steps // 10) == 0:
             seconds = time.perf_counter() - begin
             print(f"{stage.name}: step {step} of {stage.steps}, loss {losses[-1]:.3f}, {seconds:.0f} s", flush=True)
-    return torch.stack(losses).tolist()
+    by_step: list[float] = torch.stack(losses).tolist()
+    return by_step
 
 
 def _batches(corpus: Corpus, stage: Stage, seed: int) -> Iterator[torch.Tensor]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from datasets import Dataset
 
@@ -72,7 +73,7 @@ def grpo_dataset(samples: Sequence[Sample], form: Format, longest_prompt: int) -
     return _prepared(rows, dropped, f"grpo.max_completion_length leaves {longest_prompt} tokens for a prompt")
 
 
-def _prepared(rows: list[dict], dropped: int, limit: str) -> Prepared:
+def _prepared(rows: list[dict[str, Any]], dropped: int, limit: str) -> Prepared:
     if not rows:
         raise UserError(f"{limit}: none of the {dropped} training samples fits")
     return Prepared(Dataset.from_list(rows), dropped)

@@ -6,20 +6,23 @@ for the difference between sampler and trainer (truncated importance sampling).
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 from transformers import PreTrainedModel
 from trl import GRPOConfig, GRPOTrainer
 
-from chattpl.cell import digest
-from chattpl.errors import UserError
+from chattpl import basemodel
 from chattpl.formats import decode_completion
-from chattpl.generation import Engine, Sampling
-from chattpl.tasks import Sample, Task
+from chattpl.generation import LiveEngine, Sampling
+from chattpl.generation.pool import EnginePool, Model
+from chattpl.hashing import seed_of
+from chattpl.tasks.loading import make_task
+from chattpl.training.callbacks import callbacks
 from chattpl.training.data import grpo_dataset
-from chattpl.training.run import Job, callbacks, load_model, train, trainer_arguments
+from chattpl.training.trainer import LiveJob, load_model, train, trainer_arguments
+from chattpl.training.trl_fields import value_of
 
 logger = logging.getLogger(__name__)
 
@@ -30,12 +33,12 @@ class Rollouts:
     The two methods are those of `trl.generation.VLLMGeneration` that the trainer calls.
     """
 
-    def __init__(self, engine: Engine, sampling: Sampling, prompts: Sequence[list[int]], seed: int):
+    def __init__(self, engine: LiveEngine, sampling: Sampling, prompts: Sequence[list[int]], seed: int):
         self._engine = engine
         self._sampling = sampling
         self._prompts = {tuple(prompt) for prompt in prompts}
         self._seed = seed
-        self.trainer: GRPOTrainer | None = None
+        self.trainer: Any = None  # handed over by the trainer itself, which is made with these rollouts
 
     def sync_weights(self) -> None:
         """Hand the trainer's weights to the engine."""
@@ -55,11 +58,11 @@ class Rollouts:
         for prompt in prompts:
             assert tuple(prompt) in self._prompts, "a rollout would start from other ids than evaluation uses"
         step = self.trainer.state.global_step
-        seeds = [int(digest([self._seed, step, index])[:8], 16) >> 1 for index in range(len(prompts))]
+        seeds = [seed_of(self._seed, step, index) for index in range(len(prompts))]
         completions = self._engine.generate(prompts, self._sampling, seeds)
         self._engine.sleep()
         self.trainer._last_loaded_step = -1  # an engine that slept has no weights any more
-        logprobs = [[[value] for value in completion.logprobs] for completion in completions]
+        logprobs = [[[value] for value in completion.logprobs or ()] for completion in completions]
         return prompts, [completion.token_ids for completion in completions], logprobs, None
 
 
@@ -74,45 +77,55 @@ class RolloutTrainer(GRPOTrainer):
         self._last_loaded_step = -1
         rollouts.trainer = self
 
-    def _tokenize_prompts(self, prompts: list[list[int]]) -> tuple[list[list[int]], None, dict]:
+    def _tokenize_prompts(self, prompts: list[list[int]]) -> tuple[list[list[int]], None, dict[str, Any]]:
         return prompts, None, {}
 
 
-def train_grpo(
-    job: Job, samples: Sequence[Sample], task: Task, engine: Engine
-) -> tuple[PreTrainedModel, dict[str, Any]]:
-    """The trained model, and what `train.json` says of how it went."""
-    config = job.config
-    length = config.grpo.get("max_completion_length", 256)
-    if length >= engine.max_model_len:
-        raise UserError(f"grpo.max_completion_length={length}: the engine's context is {engine.max_model_len} tokens")
-    prepared = grpo_dataset(samples, job.form, engine.max_model_len - length)
+def train_grpo(live: LiveJob, pool: EnginePool) -> tuple[PreTrainedModel, dict[str, Any]]:
+    """The trained model, and the course of its training (fields of `chattpl.results.Curves`).
+
+    Raises:
+        UserError: no prompt leaves room for a completion, or the engine cannot take live weights.
+    """
+    job, samples = live.job, live.samples
+    assert job.engine is not None
+    length = value_of("grpo", job.hyperparameters, "max_completion_length")
+    prepared = grpo_dataset(samples, live.form, job.engine.max_model_len - length)
     if prepared.dropped:
         logger.warning("%d of %d prompts are too long and are left out", prepared.dropped, len(samples))
-    arguments = trainer_arguments(job, GRPOConfig, config.grpo, bf16=config.grpo.get("bf16", True))
-    sampling = Sampling(length, arguments.temperature, 1.0, job.stop, logprobs=True)
-    rollouts = Rollouts(engine, sampling, prepared.dataset["prompt"], config.seed)
-
-    def correct(completion_ids: list[list[int]], gold: list[str], **_: Any) -> list[float]:
-        texts = [decode_completion(job.tokenizer, ids, job.stop) for ids in completion_ids]
-        return [float(task.grade(text, answer).correct) for text, answer in zip(texts, gold, strict=True)]
-
+    arguments = trainer_arguments(job, GRPOConfig, bf16=value_of("grpo", job.hyperparameters, "bf16") is not False)
+    engine = pool.live(job.engine, Model(job.base_folder, basemodel.files_fingerprint(job.base_folder)))
+    sampling = Sampling(length, arguments.temperature, 1.0, live.stop, logprobs=True)
     trainer = RolloutTrainer(
-        rollouts=rollouts,
-        model=load_model(job),
-        reward_funcs=correct,
+        rollouts=Rollouts(engine, sampling, prepared.dataset["prompt"], job.seed),
+        model=load_model(live),
+        reward_funcs=_reward(live),
         args=arguments,
         train_dataset=prepared.dataset,
-        processing_class=job.tokenizer,
+        processing_class=live.tokenizer,
         callbacks=callbacks(),
     )
     report = train(trainer, job)
-    lengths = [entry["completions/mean_length"] for entry in report["log"] if "completions/mean_length" in entry]
-    per_log = arguments.generation_batch_size * max(1, int(arguments.logging_steps))
-    report |= {
-        "samples": len(prepared.dataset),
-        "dropped_samples": prepared.dropped,
-        "tokens": round(sum(lengths) * per_log),
-        "mean_reward": [[entry["step"], entry["reward"]] for entry in report["log"] if "reward" in entry],
+    report |= {"samples": len(prepared.dataset), "dropped_samples": prepared.dropped}
+    return trainer.model, report | _rollout_figures(report["log"], arguments)
+
+
+def _reward(live: LiveJob) -> Callable[..., list[float]]:
+    """1 for a completion that the task's own grader calls correct, else 0."""
+    task = make_task(live.job.task)
+
+    def correct(completion_ids: list[list[int]], gold: list[str], **_: Any) -> list[float]:
+        texts = [decode_completion(live.tokenizer, ids, live.stop) for ids in completion_ids]
+        return [float(task.grade(text, answer).correct) for text, answer in zip(texts, gold, strict=True)]
+
+    return correct
+
+
+def _rollout_figures(log: Sequence[dict[str, Any]], arguments: GRPOConfig) -> dict[str, Any]:
+    """The tokens that were generated and the mean reward of each logged step."""
+    lengths = [entry["completions/mean_length"] for entry in log if "completions/mean_length" in entry]
+    completions = arguments.generation_batch_size * max(1, int(arguments.logging_steps))
+    return {
+        "tokens": round(sum(lengths) * completions),
+        "mean_reward": [[entry["step"], entry["reward"]] for entry in log if "reward" in entry],
     }
-    return trainer.model, report

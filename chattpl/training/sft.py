@@ -1,33 +1,35 @@
 """Supervised fine-tuning with `trl.SFTTrainer` on ready-made token ids and labels."""
 
 import logging
-from collections.abc import Sequence
 from typing import Any
 
 from transformers import PreTrainedModel
 from trl import SFTConfig, SFTTrainer
 
-from chattpl.tasks import Sample
+from chattpl.generation.pool import EnginePool
+from chattpl.training.callbacks import callbacks
 from chattpl.training.data import sft_dataset
-from chattpl.training.run import Job, callbacks, load_model, train, trainer_arguments
+from chattpl.training.trainer import LiveJob, load_model, train, trainer_arguments
+from chattpl.training.trl_fields import value_of
 
 logger = logging.getLogger(__name__)
 
 
-def train_sft(job: Job, samples: Sequence[Sample]) -> tuple[PreTrainedModel, dict[str, Any]]:
-    """The trained model, and what `train.json` says of how it went."""
-    config = job.config
-    max_length = config.sft.get("max_length", SFTConfig.max_length)
-    prepared = sft_dataset(samples, job.form, config.train.masking, max_length)
+def train_sft(live: LiveJob, pool: EnginePool) -> tuple[PreTrainedModel, dict[str, Any]]:
+    """The trained model and its `chattpl.results.Curves` fields. The engine sleeps meanwhile."""
+    job, samples = live.job, live.samples
+    assert job.masking is not None
+    max_length = value_of("sft", job.hyperparameters, "max_length")
+    prepared = sft_dataset(samples, live.form, job.masking, max_length)
     if prepared.dropped:
         logger.warning("%d of %d training samples are longer than %s tokens and are left out",
                        prepared.dropped, len(samples), max_length)  # fmt: skip
-    arguments = trainer_arguments(job, SFTConfig, config.sft, include_num_input_tokens_seen="non_padding")
+    pool.sleep()
     trainer = SFTTrainer(
-        model=load_model(job),
-        args=arguments,
+        model=load_model(live),
+        args=trainer_arguments(job, SFTConfig, include_num_input_tokens_seen="non_padding"),
         train_dataset=prepared.dataset,
-        processing_class=job.tokenizer,
+        processing_class=live.tokenizer,
         callbacks=callbacks(),
     )
     report = train(trainer, job)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from chattpl.errors import UserError
@@ -20,14 +20,12 @@ class Encoder:
     def __init__(self, tokenizer: PreTrainedTokenizerBase):
         self.tokenizer = tokenizer
         added = tokenizer.added_tokens_decoder
-        self._special = {token.content: index for index, token in added.items() if token.special}
+        self._special: dict[str, int] = {token.content: index for index, token in added.items() if token.special}
         self._flags = {token.content: token for token in added.values() if token.special}
-        by_length = sorted(self._special, key=len, reverse=True)
-        self._names = by_length
         self._ids = frozenset(self._special.values())
-        self._pattern = re.compile("|".join(map(re.escape, by_length))) if by_length else None
+        self._pattern = _any_of(self._special)
         first = tokenizer("a").input_ids[:1]
-        self._bos = first if tokenizer.bos_token_id is not None and first == [tokenizer.bos_token_id] else []
+        self._bos: list[int] = first if tokenizer.bos_token_id is not None and first == [tokenizer.bos_token_id] else []
 
     def special_ids(self) -> dict[str, int]:
         """Every special token's text and id."""
@@ -35,13 +33,13 @@ class Encoder:
 
     def first_special(self, text: str) -> re.Match[str] | None:
         """The first special token spelt in `text`."""
-        return self._pattern.search(text) if self._pattern else None
+        return self._pattern.search(text)
 
     def shield(self, *contents: str) -> tuple[Callable[[str], str], Callable[[str], list[int]]]:
-        """Two functions for texts made from `contents`: hide the special tokens in a content, and encode a text.
+        """Two functions for texts that hold `contents`: hide the special tokens in a content, and encode a text.
 
         The hidden form replaces each special token's text by characters that no content holds, so that a template
-        can be applied to it and what the template writes can be told from what the content holds.
+        can be applied to it and the template's text distinguished from the content's.
 
         Raises:
             UserError: a content is no text (half a surrogate pair, as JSON can spell one).
@@ -49,9 +47,9 @@ class Encoder:
         _check_text(*contents)
         if not any(self.first_special(content) for content in contents):
             return (lambda content: content), self.encode
-        taken = set().union(*contents)
+        taken = set[str]().union(*contents)
         mark = next(chr(code) for code in PRIVATE_USE if chr(code) not in taken)
-        hidden = {name: f"{mark}{index}{mark}" for index, name in enumerate(self._names)}
+        hidden = {name: f"{mark}{index}{mark}" for index, name in enumerate(self._special)}
         return (
             lambda content: self._pattern.sub(lambda match: hidden[match[0]], content),
             lambda text: self._encode_hidden(text, {form: name for name, form in hidden.items()}),
@@ -65,7 +63,7 @@ class Encoder:
                 not know.
         """
         ids = self._plain_ids(text)
-        if self._pattern and self._count_special(ids) > len(self._pattern.findall(text)):
+        if self._count_special(ids) > len(self._pattern.findall(text)):
             found = next((char for char in text if self._count_special(self._plain_ids(char))), None)
             what = "another spelling of a special token" if found is None else f"the character {found!r}"
             raise UserError(
@@ -74,7 +72,8 @@ class Encoder:
         return self.with_bos(ids)
 
     def _plain_ids(self, text: str) -> list[int]:
-        return self.tokenizer(text, add_special_tokens=False).input_ids
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False).input_ids
+        return ids
 
     def with_bos(self, ids: list[int]) -> list[int]:
         """The ids with exactly one BOS before them, where the tokenizer sets one."""
@@ -82,16 +81,15 @@ class Encoder:
 
     def _encode_hidden(self, text: str, spelt: dict[str, str]) -> list[int]:
         """Encode the pieces between the template's special tokens, each as plain text."""
-        hidden = re.compile("|".join(map(re.escape, sorted(spelt, key=len, reverse=True))))
+        hidden = _any_of(spelt)
         neutral = hidden.sub("x", text)
+        expected = self.encode(neutral)
         ids = self._pieces(text, lambda piece: hidden.sub(lambda match: spelt[match[0]], piece))
-        if self._pieces(neutral, str) != self.encode(neutral) or self._count_special(ids) != self._count_special(
-            self.encode(neutral)
-        ):
-            found = hidden.search(text)
+        if self._pieces(neutral, str) != expected or self._count_special(ids) != self._count_special(expected):
+            names = ", ".join(sorted({repr(spelt[form]) for form in hidden.findall(text)}))
             raise UserError(
-                f"a sample holds the text of the special token {spelt[found[0]]!r}, which this tokenizer "
-                "cannot encode as text: change or drop that sample"
+                f"a sample holds the text of the special token {names}, which this tokenizer cannot encode as text: "
+                "change or drop that sample"
             )
         return ids
 
@@ -114,6 +112,12 @@ class Encoder:
 
     def _count_special(self, ids: Sequence[int]) -> int:
         return sum(index in self._ids for index in ids)
+
+
+def _any_of(words: Iterable[str]) -> re.Pattern[str]:
+    """What matches each of the words, the longest first; nothing where there are none."""
+    by_length = sorted(words, key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, by_length)) or r"(?!)")
 
 
 def _check_text(*contents: str) -> None:

@@ -1,0 +1,58 @@
+"""What can be found wrong with a cell without loading a model."""
+
+from chattpl import basemodel
+from chattpl.errors import UserError
+from chattpl.formats import KINDS
+from chattpl.generation import ENGINES, resolved_device
+from chattpl.plan import CellPlan
+from chattpl.stages import STAGES
+from chattpl.tasks.loading import examples, test_samples, train_samples
+from chattpl.training.trackers import check_tracker
+from chattpl.training.trl_fields import value_of
+
+
+def check_plan(plan: CellPlan) -> None:
+    """Look at everything that can be looked at before anything heavy is imported.
+
+    Raises:
+        UserError: the first thing that is wrong.
+    """
+    config, method = plan.config, plan.method
+    if not STAGES[config.stage].previews:
+        if config.device == "cuda":
+            resolved_device(config.device)
+        if method.trains:
+            check_tracker(config.tracker)
+        _check_lengths(plan)
+    if method.rolls_out and not ENGINES[config.engine.name].live:
+        raise UserError(
+            f"engine.name={config.engine.name}: cannot take the weights of a model in training, as "
+            f"train.method={plan.cell.method} needs"
+        )
+    _check_formats(plan)
+    if method.trains:
+        train_samples(config.task, config.formats[config.train.format].shots)
+    test_samples(config.task)
+    examples(config.task, config.formats[config.eval.format].shots)
+
+
+def _check_lengths(plan: CellPlan) -> None:
+    """Nothing that is generated may fill the context, which holds the prompt as well."""
+    config, context = plan.config, plan.config.engine.max_model_len
+    assert context is not None
+    lengths = {"eval.max_tokens": config.eval.max_tokens}
+    if plan.method.rolls_out:
+        lengths["grpo.max_completion_length"] = value_of("grpo", config.grpo, "max_completion_length")
+    for key, length in lengths.items():
+        if length >= context:
+            raise UserError(f"{key}={length}: prompt and answer must fit into the context of {context} tokens")
+
+
+def _check_formats(plan: CellPlan) -> None:
+    for key, name in (("train", plan.cell.train_format), ("eval", plan.cell.eval_format)):
+        needs_template = name and KINDS[plan.config.formats[name].kind].needs_chat_template
+        if needs_template and not basemodel.has_chat_template(plan.base):
+            raise UserError(
+                f"{key}.format={name}: the model in {plan.base} has no chat template (choose a raw format, or a model "
+                "that was tuned to chat)"
+            )

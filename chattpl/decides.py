@@ -1,0 +1,122 @@
+"""The one table: of every configuration key, when it decides the trained model and when the evaluation.
+
+Names and fingerprints both derive from it (`chattpl.cell`). A key that is in no row is a programming error: whoever
+adds a key adds its row.
+"""
+
+from collections.abc import Callable
+
+from chattpl.config import Config
+from chattpl.generation import ENGINES
+from chattpl.training import METHODS
+from chattpl.training.trl_fields import BOOKKEEPING
+
+Condition = Callable[[Config, str], bool]
+
+
+def _always(config: Config, key: str) -> bool:
+    return True
+
+
+def _never(config: Config, key: str) -> bool:
+    return False
+
+
+def _trained(config: Config, key: str) -> bool:
+    return METHODS[config.train.method].trains
+
+
+def _learns_answers(config: Config, key: str) -> bool:
+    return METHODS[config.train.method].learns_answers
+
+
+def _rolls_out(config: Config, key: str) -> bool:
+    return METHODS[config.train.method].rolls_out
+
+
+def _sampled(config: Config, key: str) -> bool:
+    return config.eval.temperature > 0
+
+
+def _engine_reads(config: Config, key: str) -> bool:
+    return key in ENGINES[config.engine.name].decided_by
+
+
+def _engine_draws_by(config: Config, key: str) -> bool:
+    return _sampled(config, key) and _engine_reads(config, key)
+
+
+def _hyperparameter(config: Config, key: str) -> bool:
+    node, _, name = key.partition(".")
+    return node == config.train.method and name not in BOOKKEEPING
+
+
+def _in_train_format(config: Config, key: str) -> bool:
+    return _trained(config, key) and _in_format(config, config.train.format, key)
+
+
+def _in_eval_format(config: Config, key: str) -> bool:
+    return _in_format(config, config.eval.format, key)
+
+
+def _in_format(config: Config, name: str, key: str) -> bool:
+    """All fields of a format decide its tokens; how worked examples stand means nothing where there is none."""
+    field = key.removeprefix(f"formats.{name}.")
+    return field != key and (field != "turns" or config.formats[name].shots > 0)
+
+
+# A key, or `node.*` for all others of a node -> when it decides the trained model, when it decides the evaluation of a
+# given model. What lies at a path counts by its content instead (`base`, `data`, `examples` in the inputs).
+DECIDES: dict[str, tuple[Condition, Condition]] = {
+    "train.method": (_trained, _never),
+    "train.format": (_trained, _never),
+    "train.masking": (_learns_answers, _never),
+    "eval.format": (_never, _always),
+    "eval.max_tokens": (_never, _always),
+    "eval.temperature": (_never, _always),
+    "eval.top_p": (_never, _sampled),
+    "eval.num_samples": (_never, _always),
+    "eval.stop": (_rolls_out, _always),
+    "eval.batch_size": (_never, _engine_draws_by),
+    "formats.*": (_in_train_format, _in_eval_format),
+    "sft.*": (_hyperparameter, _never),
+    "grpo.*": (_hyperparameter, _never),
+    "model.name": (_never, _never),
+    "model.path": (_never, _never),
+    "model.dtype": (_trained, _always),
+    "model.train_dtype": (_trained, _never),
+    "model.attn_implementation": (_trained, _engine_reads),
+    "model.trust_remote_code": (_trained, _always),
+    "task.name": (_never, _never),
+    "task.source": (_never, _never),
+    "task.path": (_never, _never),
+    "task._target_": (_rolls_out, _always),
+    "task.train_limit": (_trained, _never),
+    "task.test_limit": (_never, _always),
+    "task.*": (_trained, _always),
+    "engine.name": (_rolls_out, _always),
+    "engine.max_model_len": (_rolls_out, _always),
+    "engine.*": (_never, _never),
+    "seed": (_trained, _sampled),
+    "device": (_never, _never),
+    "tracker": (_never, _never),
+    "study": (_never, _never),
+    "output_root": (_never, _never),
+    "stage": (_never, _never),
+    "overwrite": (_never, _never),
+    "objective": (_never, _never),
+}
+
+
+def decides_model(config: Config, key: str) -> bool:
+    """Whether this key decides the trained model of this configuration."""
+    return _row(key)[0](config, key)
+
+
+def decides_evaluation(config: Config, key: str) -> bool:
+    """Whether this key decides the figures of this configuration, its trained model aside."""
+    return _row(key)[1](config, key)
+
+
+def _row(key: str) -> tuple[Condition, Condition]:
+    return DECIDES.get(key) or DECIDES[f"{key.partition('.')[0]}.*"]

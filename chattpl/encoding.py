@@ -1,0 +1,46 @@
+"""How one base model is asked about one task: its tokenizer, the formats, and how generation ends."""
+
+import functools
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from chattpl import basemodel
+from chattpl.formats import Format, FormatFields, StopPolicy, make_format, stop_policy
+from chattpl.tasks.loading import TaskConfig, examples
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+class Encoding:
+    """The formats of one base model and one task. Training, rollouts, evaluation and preview all get theirs here."""
+
+    def __init__(self, base: Path, trust_remote_code: bool, task: TaskConfig):
+        self._base = base
+        self._trust_remote_code = trust_remote_code
+        self._task = task
+
+    @functools.cached_property
+    def tokenizer(self) -> "PreTrainedTokenizerBase":
+        """Of the base model; training never changes it."""
+        return basemodel.load_tokenizer(self._base, self._trust_remote_code)
+
+    def format(self, name: str, fields: FormatFields) -> Format:
+        """The format `formats.NAME`, with its worked examples.
+
+        Raises:
+            UserError: it does not suit this model's tokenizer, or there are too few examples.
+        """
+        shown = examples(self._task, fields.shots)
+        return make_format(name, fields, self.tokenizer, self._task.instruction, shown)
+
+    def stop(self, taught: Format | None, strings: Iterable[str]) -> StopPolicy:
+        """How generation ends: by the model and the format that it was trained in, whatever it is asked in.
+
+        Args:
+            taught: the training format; None for the untrained model.
+            strings: the stop strings.
+        """
+        declared = basemodel.declared_eos_ids(self._base)
+        return stop_policy(self.tokenizer, declared, [taught.end_token_id] if taught else [], tuple(strings))

@@ -1,0 +1,160 @@
+"""One cell: train the model if it is missing, let it answer, grade, and publish."""
+
+import functools
+import logging
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from chattpl.artifacts import Artifact
+from chattpl.errors import UserError
+from chattpl.evaluation import Answers, Questions, ask, make_questions
+from chattpl.files import logged, write_json
+from chattpl.formats import decode_completion
+from chattpl.generation import Sampling
+from chattpl.generation.pool import EnginePool
+from chattpl.grading import figures, grade
+from chattpl.plan import CellPlan
+from chattpl.results import SCHEMA, Figures, Summary
+from chattpl.stages import STAGES
+from chattpl.tasks.loading import make_task, test_samples
+from chattpl.versions import versions
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a cell's run did so far. `trained` and `evaluated` are false for what was finished before."""
+
+    trained: bool = False
+    evaluated: bool = False
+    summary: Summary | None = None
+
+
+class CellRun:
+    """One cell at work.
+
+    Args:
+        plan: the cell.
+        pool: holds this process's engine.
+        record: writes the composed configuration into a folder.
+
+    Attributes:
+        done: what `run` did, also where it failed in the middle.
+    """
+
+    def __init__(self, plan: CellPlan, pool: EnginePool, record: Callable[[Path], None]):
+        self.plan = plan
+        self._stage = STAGES[plan.config.stage]
+        self._overwrite = plan.config.overwrite
+        self._pool = pool
+        self._record = record
+        self.done = Done()
+
+    def is_done(self) -> bool:
+        """Whether `run` would find everything finished.
+
+        Raises:
+            UserError: what is finished has other inputs.
+        """
+        model = self.plan.model
+        if self._stage.previews or (model and not model.is_finished(self._overwrite)):
+            return False
+        return not self._stage.evaluates or self.plan.evaluation.is_finished(self._overwrite)
+
+    def run(self) -> None:
+        """Train and evaluate, as far as `stage` says and nothing finished lies there."""
+        if self._stage.previews:
+            self._preview()
+        if self._stage.trains or self._stage.evaluates:
+            self.done = Done(trained=self._have_model())
+        if self._stage.evaluates:
+            evaluation = self.plan.evaluation
+            finished = evaluation.is_finished(self._overwrite)
+            evaluated = not finished and evaluation.produce(self._evaluate, self._overwrite)
+            self.done = replace(self.done, evaluated=evaluated, summary=Summary.from_json(evaluation.read()))
+
+    def _have_model(self) -> bool:
+        """Train the model unless it is there; whether that was done here."""
+        model = self.plan.model
+        if model is None or model.is_finished(self._overwrite):
+            return False
+        if not self._stage.trains:
+            name = self.plan.cell.model_name
+            raise UserError(f"stage=eval: {name} is not trained yet; run stage=train or stage=all first")
+        return model.produce(functools.partial(self._train, model), self._overwrite)
+
+    def _train(self, model: Artifact) -> None:
+        from chattpl.training.run import run_job
+
+        job = self.plan.training_job(model)
+        write_json(model.work / "job.json", job.to_json())
+        with logged(model.work / "train.log"):
+            run_job(job, self._pool)
+
+    def _evaluate(self) -> None:
+        plan, staged = self.plan, self.plan.evaluation.staged
+        with logged(staged / "main.log"):
+            logger.info("evaluating %s", plan.cell.eval_name)
+            self._record(staged)
+            summary = self._answer_and_grade()
+            logger.info(
+                "%s: accuracy %.1f %% [%.1f, %.1f]", plan.cell.eval_name,
+                100 * summary.accuracy, 100 * summary.ci_low, 100 * summary.ci_high,
+            )  # fmt: skip
+        if (plan.folder / "preview.json").is_file():
+            shutil.copyfile(plan.folder / "preview.json", staged / "preview.json")
+        write_json(staged / "summary.json", summary.to_json())  # last: it says that the folder is whole
+
+    def _answer_and_grade(self) -> Summary:
+        plan, config, asked = self.plan, self.plan.config, self.plan.config.eval
+        form = plan.encoding.format(asked.format, config.formats[asked.format])
+        questions = make_questions(test_samples(config.task), form, asked.max_tokens, plan.engine_spec.max_model_len)
+        engine = self._pool.serving(plan.engine_spec, plan.base_model, plan.asked_model)
+        sampling = Sampling(asked.max_tokens, asked.temperature, asked.top_p, plan.stop)
+        answers, repeats = Answers(plan.evaluation.work / "answers.jsonl"), asked.num_samples
+        ask(engine, questions, sampling, answers, repeats=repeats, batch=asked.batch_size, seed=config.seed)
+        decode = functools.partial(decode_completion, plan.encoding.tokenizer, stop=plan.stop)
+        results = grade(make_task(config.task), questions, answers, decode, repeats)
+        write_json(plan.evaluation.staged / "results.json", [result.to_json() for result in results])
+        return summary_of(plan, questions, figures(results, answers.seconds))
+
+    def _preview(self) -> None:
+        from chattpl.preview import make_preview, print_preview
+
+        plan = self.plan
+        preview = make_preview(plan.config, plan.encoding, plan.stop)
+        write_json(plan.folder / "preview.json", preview)
+        if not (plan.folder / "summary.json").is_file():
+            self._record(plan.folder)
+        print_preview(preview, plan.encoding.tokenizer, plan.folder / "preview.json")
+
+
+def summary_of(plan: CellPlan, questions: Questions, counted: Figures) -> Summary:
+    """`summary.json` of a cell: what it is, its figures, and what decided them."""
+    cell, config = plan.cell, plan.config
+    return Summary(
+        schema=SCHEMA,
+        study=config.study,
+        cell=cell.eval_name,
+        group=cell.group,
+        changes={**cell.model_changes, **cell.eval_changes},
+        model_name=cell.model_name,
+        task=config.task.name,
+        train_format=cell.train_format,
+        train_method=cell.method,
+        train_masking=cell.masking,
+        eval_format=cell.eval_format,
+        seed=config.seed,
+        **vars(counted),
+        engine=config.engine.name,
+        device=plan.engine_spec.device,
+        stop={"token_ids": list(plan.stop.token_ids), "strings": list(plan.stop.strings)},
+        model_fingerprint=plan.asked_model.fingerprint,
+        prompt_fingerprint=questions.fingerprint,
+        versions=versions(),
+        fingerprint=plan.evaluation.fingerprint,
+        inputs=dict(plan.evaluation.inputs),
+    )

@@ -1,0 +1,83 @@
+"""A training as plain data: everything that one process hands to another.
+
+job = TrainingJob.from_json(json.loads(Path("job.json").read_text()))
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from chattpl.generation.base import EngineSpec
+from chattpl.tasks.loading import TaskConfig
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """One training. It leaves a model folder with its `train.json` in `output`.
+
+    Attributes:
+        name: of the model, for messages and trackers; `study` likewise.
+        method: a row of `METHODS`.
+        masking: "answer" or "full"; null where the method learns from no given answers.
+        base: folder of the model to start from.
+        work: folder for checkpoints; an interrupted run resumes from there.
+        output: folder that is filled; `train.json` is written last.
+        dtype: of the published weights; `train_dtype`: of those that are trained.
+        format_name, format: the training format and its fields.
+        hyperparameters: fields of TRL's configuration class.
+        stop: stop strings of the rollouts.
+        engine: what makes the rollouts; null where the method has none.
+        device: "cpu" or "cuda".
+        tracker: a row of `TRACKERS`; `tracking` is the folder for what it writes.
+        inputs: everything that decides the model; written into `train.json` with its fingerprint.
+    """
+
+    name: str
+    study: str
+    method: str
+    masking: str | None
+    base: str
+    work: str
+    output: str
+    dtype: str
+    train_dtype: str
+    attn_implementation: str | None
+    trust_remote_code: bool
+    format_name: str
+    format: Mapping[str, Any]
+    task: TaskConfig
+    hyperparameters: Mapping[str, Any]
+    stop: tuple[str, ...]
+    engine: EngineSpec | None
+    seed: int
+    device: str
+    tracker: str
+    tracking: str
+    inputs: Mapping[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """The job as JSON values."""
+        return {**asdict(self), "stop": list(self.stop)}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "TrainingJob":
+        """The job that `to_json` gave.
+
+        Raises:
+            TypeError: a key is missing or unknown.
+        """
+        engine = content["engine"]
+        return cls(
+            **{
+                **content,
+                "task": TaskConfig(**content["task"]),
+                "stop": tuple(content["stop"]),
+                "engine": EngineSpec(**engine) if engine else None,
+            }
+        )
+
+    @property
+    def base_folder(self) -> Path:
+        """`base` as a path."""
+        return Path(self.base)

@@ -1,0 +1,145 @@
+"""What SFT and GRPO share: loading, configuring, resuming, saving."""
+
+import logging
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PrinterCallback,
+    Trainer,
+)
+
+from chattpl import basemodel, signals, vectormath
+from chattpl.encoding import Encoding
+from chattpl.errors import UserError
+from chattpl.formats import Format, StopPolicy, parse_fields
+from chattpl.tasks import Sample
+from chattpl.tasks.loading import train_samples
+from chattpl.training.callbacks import Clock, last_checkpoint
+from chattpl.training.job import TrainingJob
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LiveJob:
+    """A training job with what its data stand for.
+
+    Attributes:
+        samples: the training samples, without those that the prompt shows.
+        stop: how rollouts end, and all that is generated with the finished model.
+    """
+
+    job: TrainingJob
+    tokenizer: PreTrainedTokenizerBase
+    form: Format
+    stop: StopPolicy
+    samples: Sequence[Sample]
+
+    @classmethod
+    def of(cls, job: TrainingJob) -> "LiveJob":
+        """Load them.
+
+        Raises:
+            UserError: the tokenizer cannot be loaded, the format does not suit it, or there are no samples.
+        """
+        encoding = Encoding(job.base_folder, job.trust_remote_code, job.task)
+        form = encoding.format(job.format_name, parse_fields(job.format_name, job.format))
+        samples = train_samples(job.task, form.fields.shots)
+        return cls(job, encoding.tokenizer, form, encoding.stop(form, job.stop), samples)
+
+
+def load_model(live: LiveJob) -> PreTrainedModel:
+    """The base model in `model.train_dtype`, its end tokens set to those at which its rollouts stop."""
+    vectormath.settle()
+    model = AutoModelForCausalLM.from_pretrained(
+        live.job.base,
+        dtype=getattr(torch, live.job.train_dtype),
+        attn_implementation=live.job.attn_implementation,
+        trust_remote_code=live.job.trust_remote_code,
+        use_safetensors=True,
+    )
+    model.generation_config.eos_token_id = list(live.stop.token_ids)
+    return model
+
+
+def trainer_arguments(job: TrainingJob, kind: type, **ours: Any) -> Any:
+    """TRL's configuration of class `kind` from the hyperparameters, with what the run folder and device decide.
+
+    Raises:
+        UserError: TRL refuses a value.
+    """
+    fields = {
+        "run_name": job.name,
+        "project": job.study,
+        "disable_tqdm": not sys.stderr.isatty(),
+        "dataloader_pin_memory": job.device != "cpu",
+        "logging_nan_inf_filter": False,
+        **job.hyperparameters,
+        "report_to": job.tracker,
+        "output_dir": job.work,
+        "seed": job.seed,
+        "use_cpu": job.device == "cpu",
+        **ours,
+    }
+    try:
+        return kind(**fields)
+    except (ValueError, TypeError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{job.method}.*: {kind.__name__} refuses the configuration: {reason}") from error
+
+
+def train(trainer: Trainer, job: TrainingJob) -> dict[str, Any]:
+    """Train to the end, from the last checkpoint if there is one. Returns fields of `chattpl.results.Curves`.
+
+    Raises:
+        Interrupted: a signal arrived; a checkpoint was written first.
+    """
+    checkpoint = last_checkpoint(Path(job.work))
+    if checkpoint is not None:
+        logger.info("resuming from %s", checkpoint.name)
+    trainer.remove_callback(PrinterCallback)
+    clock = Clock(checkpoint)
+    trainer.add_callback(clock)
+    with signals.deferred():
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    history = trainer.state.log_history
+    return {
+        "seconds": round(clock.seconds, 2),
+        "steps": trainer.state.global_step,
+        "resumed_from_step": int(checkpoint.name.partition("-")[2]) if checkpoint else None,
+        "device": torch.cuda.get_device_name() if job.device == "cuda" else "cpu",
+        "loss": _curve(history, "loss"),
+        "log": history,
+    }
+
+
+def _curve(history: Sequence[dict[str, Any]], key: str) -> list[list[float]]:
+    """`[step, value]` for each log entry that holds `key`."""
+    return [[entry["step"], entry[key]] for entry in history if key in entry]
+
+
+def save_model(model: PreTrainedModel, live: LiveJob, folder: Path) -> None:
+    """A Hugging Face folder that plain transformers and vLLM use as this study does: template, end tokens and all."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for path in (path for pattern in basemodel.FILES for path in live.job.base_folder.glob(pattern)):
+        if path.suffix != ".safetensors" and not path.name.endswith(".safetensors.index.json"):
+            shutil.copyfile(path, folder / path.name)
+    (folder / "train.json").unlink(missing_ok=True)
+    model.to(getattr(torch, live.job.dtype))
+    model.config.use_cache = True
+    model.save_pretrained(folder)
+    generation = GenerationConfig.from_pretrained(folder)
+    generation.eos_token_id = list(live.stop.token_ids)
+    generation.pad_token_id = live.tokenizer.pad_token_id
+    generation.save_pretrained(folder)
