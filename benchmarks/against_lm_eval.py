@@ -3,7 +3,7 @@
     python benchmarks/against_lm_eval.py MODEL_DIR GSM8K_DIR [--limit 200] [--shots 5]
 
 lm-eval runs its own gsm8k.yaml on the local files, plain and with its chat template, greedy, on vLLM. Its prompt and
-its stops are then written as formats of chattpl, and the same questions are asked with those. The one thing changed
+its stops are then written as formats of chattpl, and the same questions are put in those. The one thing changed
 in lm-eval's task is that the worked examples are the first of the training set for every question, where by default
 each question draws its own. Needs `pip install -e '.[cpu,lm-eval]'`. Writes `against_lm_eval.md` beside this file.
 """
@@ -23,10 +23,10 @@ import yaml
 from transformers import AutoTokenizer
 
 from chattpl.basemodel import declared_eos_ids
-from chattpl.config import FormatConfig
-from chattpl.formats import Format, StopPolicy, decode_completion, make_format
-from chattpl.generation import Sampling, resolved_device
-from chattpl.generation.vllm import ENVIRONMENT, VLLMEngine
+from chattpl.formats import ChatFields, Format, RawFields, StopPolicy, decode_completion, make_format
+from chattpl.generation import EngineSpec, Sampling, resolved_device
+from chattpl.generation.pool import start
+from chattpl.generation.vllm import ENVIRONMENT
 from chattpl.tasks.gsm8k import GSM8K
 
 MAX_TOKENS, CONTEXT = 256, 4096  # lm-eval's own budget for an answer; room for five examples and an answer
@@ -154,8 +154,8 @@ def formats_of_lm_eval(model: Path, docs: Sequence[dict[str, str]]) -> dict[str,
     tokenizer = AutoTokenizer.from_pretrained(model)
     examples = "".join(f"Question: {doc['question']}\nAnswer: {doc['answer']}\n\n" for doc in docs)
     prompt = f"{examples}Question: {{question}}\nAnswer:"
-    raw = FormatConfig(kind="raw", prompt=prompt)
-    chat = FormatConfig(kind="chat", template_kwargs={"enable_thinking": False})
+    raw = RawFields(prompt=prompt)
+    chat = ChatFields(template_kwargs={"enable_thinking": False})
     return {
         "raw": (make_format("raw", raw, tokenizer, ""), "{question}"),
         "chat": (make_format("chat", chat, tokenizer, ""), prompt),
@@ -165,10 +165,11 @@ def formats_of_lm_eval(model: Path, docs: Sequence[dict[str, str]]) -> dict[str,
 def ask_chattpl(model: Path, prompts: dict[str, list[list[int]]], stop: StopPolicy) -> dict[str, list[str]]:
     """Greedy outputs for the prompts of each format, from the engine that chattpl evaluates with."""
     on_cpu = resolved_device("auto") == "cpu"
-    engine = VLLMEngine(
-        model, device=resolved_device("auto"), dtype="bfloat16", max_model_len=CONTEXT, gpu_memory_utilization=0.5,
-        kv_cache_gib=1.0 if on_cpu else None, enforce_eager=None, trust_remote_code=False,
+    spec = EngineSpec(
+        "vllm", device=resolved_device("auto"), dtype="bfloat16", attn_implementation=None, trust_remote_code=False,
+        max_model_len=CONTEXT, kv_cache_gib=1.0 if on_cpu else None,
     )  # fmt: skip
+    engine = start(spec, model)
     tokenizer = AutoTokenizer.from_pretrained(model)
     sampling = Sampling(MAX_TOKENS, 0.0, 1.0, stop)
     outputs = {

@@ -16,27 +16,23 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from chattpl.basemodel import context_length, declared_eos_ids
-from chattpl.config import FormatConfig
-from chattpl.formats import make_format, stop_policy
-from chattpl.generation import Engine, Sampling
-from chattpl.generation.transformers import TransformersEngine
-from chattpl.generation.vllm import VLLMEngine
+from chattpl.formats import ChatFields, RawFields, make_format, stop_policy
+from chattpl.generation import Engine, EngineSpec, Sampling
+from chattpl.generation.pool import start
 from chattpl.tasks.gsm8k import GSM8K
 
 INSTRUCTION = "Think step by step. End with a line that holds '#### ' and the final number alone."
 FORMATS = {
-    "chat": FormatConfig(kind="chat", template_kwargs={"enable_thinking": False}),
-    "raw": FormatConfig(kind="raw"),
+    "chat": ChatFields(template_kwargs={"enable_thinking": False}),
+    "raw": RawFields(),
 }
 STEPS = 8  # of bfloat16, by which two roundings of a sum of many products may differ
 
 
 def engines(folder: Path) -> list[Engine]:
-    common = {"device": "cpu", "dtype": "bfloat16", "max_model_len": min(context_length(folder), 2048)}
-    vllm = VLLMEngine(
-        folder, gpu_memory_utilization=0.5, kv_cache_gib=None, enforce_eager=None, trust_remote_code=False, **common
-    )
-    return [vllm, TransformersEngine(folder, attn_implementation=None, trust_remote_code=False, **common)]
+    common = {"device": "cpu", "dtype": "bfloat16", "attn_implementation": None, "trust_remote_code": False}
+    longest = min(context_length(folder), 2048)
+    return [start(EngineSpec(name, max_model_len=longest, **common), folder) for name in ("vllm", "transformers")]
 
 
 @torch.inference_mode()
@@ -63,9 +59,9 @@ def main() -> None:
         "|---|---|---|---|---|---|",
     ]
     widest = 0.0
-    for name, config in FORMATS.items():
-        form = make_format(name, config, tokenizer, INSTRUCTION)
-        stop = stop_policy(tokenizer, declared_eos_ids(arguments.model), [form], ["\nQuestion:"])
+    for name, fields in FORMATS.items():
+        form = make_format(name, fields, tokenizer, INSTRUCTION)
+        stop = stop_policy(tokenizer, declared_eos_ids(arguments.model), [form.end_token_id], ["\nQuestion:"])
         sampling = Sampling(arguments.max_tokens, 0.0, 1.0, stop)
         prompts = [form.prompt_ids(sample.question) for sample in samples]
         one, two = ([c.token_ids for c in engine.generate(prompts, sampling, [0] * len(prompts))] for engine in both)

@@ -65,9 +65,9 @@ class Sweep:
         return status
 
     def note(self) -> None:
-        """Remember which file each finished artifact's marker is: one that is done anew would be another."""
-        for marker in (*self.find("models/*/train.json"), *self.find("eval/*/summary.json")):
-            name, inode = str(marker.parent.relative_to(self.study)), marker.stat().st_ino
+        """Remember which file each finished artifact's manifest is: one that is done anew would be another."""
+        for manifest in (*self.find("models/*/train.json"), *self.find("eval/*/summary.json")):
+            name, inode = str(manifest.parent.relative_to(self.study)), manifest.stat().st_ino
             if self.published.setdefault(name, inode) != inode:
                 self.replaced.append(name)
 
@@ -105,9 +105,9 @@ def moment(sweep: Sweep, kind: str, draw: random.Random) -> Callable[[], bool]:
             not (path.parent / "trainer_state.json").exists()
             for path in sweep.find(f".work/models/*/run/checkpoint-*/{half_written}")
         ),
-        "publishing a model": lambda: sweep.find(f".work/models/*/model/{saved}"),
+        "publishing a model": lambda: sweep.find(f".work/models/*/staged/{saved}"),
         "evaluating": _after(lambda: sweep.find(".work/eval/*/answers.jsonl"), delay / 2),
-        "publishing a cell": lambda: sweep.find(f".work/eval/*/cell/{written}"),
+        "publishing a cell": lambda: sweep.find(f".work/eval/*/staged/{written}"),
         "reporting": _after(lambda: [f for f in sweep.find("report/*") if f.stat().st_mtime > began], delay / 2),
     }[kind]
 
@@ -205,7 +205,7 @@ def disk_full(folder: Path, overrides: list[str], undisturbed: Sweep, _: argpars
     table = "\n".join(["| size of the disk, MiB | exit status | finished |", "|---|---|---|", *rows])
     told_how = "The same command on a disk that fills up, each time it failed on one twice the size."
     title = f"## Out of space: {undisturbed.where()}\n\n{told_how}"
-    told = f"- every failure told as one line, `no space left`, without a traceback: {_yes(clear)}"
+    told = f"- every failure reported as one line, `no space left`, without a traceback: {_yes(clear)}"
     return f"{title}\n\n{table}\n\n{verdict}\n{told}", same and clear
 
 
@@ -248,7 +248,7 @@ def contents(sweep: Sweep) -> dict:
         "results": {path.parent.name: path.read_bytes() for path in sweep.find("eval/*/results.json")},
         "weights": {path.parent.name: path.read_bytes() for path in sweep.find("models/*/*.safetensors")},
         "files": set(_files(sweep.study, "models")) | set(_files(sweep.study, "eval")),
-        "left": [name for name in _files(sweep.study, ".work") if not name.endswith(".lock")],
+        "left": [name for name in _files(sweep.study, ".work") if not name.endswith((".lock", ".lock.holder"))],
     }
 
 

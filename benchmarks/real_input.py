@@ -4,7 +4,7 @@
 
 Twenty steps of SFT, five of GRPO, fifty test questions, both formats: four cells and two trainings, from nothing, in
 a process of its own for each engine. Twenty steps teach a model of this size next to nothing; what is shown is that
-the whole road works and how long it takes. Writes `real_input.md` beside this file; ends with status 1 if a sweep
+the whole pipeline works and how long it takes. Writes `real_input.md` beside this file; ends with status 1 if a sweep
 failed or took more than twelve minutes.
 """
 
