@@ -73,8 +73,7 @@ class Format(ABC):
     Attributes:
         Fields: the kind's own fields; `fields` is an instance of it.
         needs_chat_template: whether the model's tokenizer must have a chat template.
-        end_token: the text of the token that the format teaches the model to end an answer with; a subclass sets it
-            when it is made.
+        end_token: the text of the token that the format teaches the model to end an answer with.
     """
 
     Fields: ClassVar[type[FormatFields]]
@@ -99,11 +98,20 @@ class Format(ABC):
         self._shots: list[Shot] = [(self._instructed(sample.question), sample.answer) for sample in examples]
         self._shown = [text for shot in self._shots for text in shot]
         self._check_shots()
+        self.end_token = self._find_end_token()
 
     @property
     def end_token_id(self) -> int:
         """The id of `end_token`."""
         return self.encoder.special_ids()[self.end_token]
+
+    @abstractmethod
+    def _find_end_token(self) -> str:
+        """The end token, once the format has been looked over.
+
+        Raises:
+            UserError: the format does not suit this tokenizer.
+        """
 
     @abstractmethod
     def _prompt_text(self, shots: Sequence[Shot], question: str) -> str:

@@ -17,15 +17,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from chattpl.errors import UserError
 from chattpl.formats.base import Format, FormatFields, Shot
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
-    from chattpl.tasks.base import Sample
 
 PROBE_QUESTION, PROBE_ANSWER = "Xyzzy?", "Plugh"
 
@@ -51,24 +46,17 @@ class ChatFormat(Format):
     needs_chat_template = True
     fields: ChatFields
 
-    def __init__(
-        self,
-        name: str,
-        fields: FormatFields,
-        tokenizer: PreTrainedTokenizerBase,
-        instruction: str,
-        examples: Sequence[Sample] = (),
-    ):
-        super().__init__(name, fields, tokenizer, instruction, examples)
-        if not tokenizer.chat_template:
+    def _find_end_token(self) -> str:
+        if not self.tokenizer.chat_template:
             raise UserError(
-                f"format {name}: the model's tokenizer has no chat template (choose a raw format, or a model that "
-                "was tuned to chat)"
+                f"format {self.name}: the model's tokenizer has no chat template (choose a raw format, or a model "
+                "that was tuned to chat)"
             )
         self._in_parts = not self._finds_answer(in_parts=False) and self._finds_answer(in_parts=True)
-        self._tail, self.end_token = self._closing()
-        if examples:
+        self._tail, end_token = self._closing()
+        if self._shots:
             self._check_shots_are_written()
+        return end_token
 
     def _finds_answer(self, in_parts: bool) -> bool:
         """Whether the template writes an answer out; those of models that also see want it in a list of parts."""

@@ -10,15 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from chattpl.errors import UserError
 from chattpl.formats.base import Format, FormatFields, Shot
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
-    from chattpl.tasks.base import Sample
 
 # What ends a document, by the names under which pre-training taught it. A chat model's `eos_token` ends a turn.
 DOCUMENT_ENDS = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "<\uff5cend▁of▁sentence\uff5c>")
@@ -50,18 +44,10 @@ class RawFormat(Format):
     Fields = RawFields
     fields: RawFields
 
-    def __init__(
-        self,
-        name: str,
-        fields: FormatFields,
-        tokenizer: PreTrainedTokenizerBase,
-        instruction: str,
-        examples: Sequence[Sample] = (),
-    ):
-        super().__init__(name, fields, tokenizer, instruction, examples)
+    def _find_end_token(self) -> str:
         known = self.encoder.special_ids()
-        document_end = next((token for token in DOCUMENT_ENDS if token in known), tokenizer.eos_token)
-        self.end_token = self._known_end(fields.eos or document_end)
+        document_end = next((token for token in DOCUMENT_ENDS if token in known), self.tokenizer.eos_token)
+        return self._known_end(self.fields.eos or document_end)
 
     def _prompt_text(self, shots: Sequence[Shot], question: str) -> str:
         between = self.end_token if self.fields.turns else "\n\n"
