@@ -5,6 +5,7 @@ refuses a file `conf/hydra/sweeper/optuna.yaml` beside a stored config that has 
 """
 
 from contextlib import suppress
+from warnings import catch_warnings
 
 from hydra.core.config_store import ConfigStore
 
@@ -13,4 +14,5 @@ with suppress(ImportError):
 
     # direction: of the figure that `objective` names. n_jobs: trials launched together.
     node = OptunaSweeperConf(direction="maximize", n_jobs=1, max_failure_rate=1.0)
-    ConfigStore.instance().store(group="hydra/sweeper", name="optuna", node=node, provider="chattpl")
+    with catch_warnings(action="ignore"):  # Hydra 1.4 warns of a stored config that is replaced
+        ConfigStore.instance().store(group="hydra/sweeper", name="optuna", node=node, provider="chattpl")
