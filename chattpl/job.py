@@ -3,7 +3,7 @@
 import copy
 import logging
 import traceback
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -19,7 +19,7 @@ from chattpl.cell import cell_of
 from chattpl.checks import check_plan
 from chattpl.complaints import complaint
 from chattpl.conclusion import conclude
-from chattpl.config import checked_config
+from chattpl.config import Config, checked_config
 from chattpl.errors import UserError
 from chattpl.files import write_json
 from chattpl.generation import max_model_len, resolved_engine
@@ -102,10 +102,8 @@ def prepare(composed: DictConfig) -> CellRun:
         UserError: it makes no sense, or a file that it names is not what it should be.
     """
     _refuse_hydras_folders()
-    config, default = checked_config(composed), checked_config(_default())
+    config, default = (_with_engine(each) for each in (checked_config(composed), _default()))
     stage, base = STAGES[config.stage], Path()
-    for each in (config, default):
-        each.engine.name = resolved_engine(each.engine.name)
     if stage.works_on_a_cell:
         base = basemodel.local_folder(config.model.path, config.model.trust_remote_code, weights=not stage.previews)
         if not stage.previews:
@@ -118,6 +116,11 @@ def prepare(composed: DictConfig) -> CellRun:
     return CellRun(plan, runtime().pool, Recorder(composed))
 
 
+def _with_engine(config: Config) -> Config:
+    """The configuration with an engine node of its own, `name` resolved."""
+    return replace(config, engine=replace(config.engine, name=resolved_engine(config.engine.name)))
+
+
 def _refuse_hydras_folders() -> None:
     for override in overrides("hydra"):
         key = override.lstrip("+~").partition("=")[0]
@@ -125,17 +128,17 @@ def _refuse_hydras_folders() -> None:
             raise UserError(f"{key}: cannot be set: a run lies in output_root/study, in a folder named by its cell")
 
 
-_defaults: "WeakKeyDictionary[ConfigLoader, dict[tuple[str, str], DictConfig]]" = WeakKeyDictionary()
+_defaults: "WeakKeyDictionary[ConfigLoader, dict[tuple[str, str], Config]]" = WeakKeyDictionary()
 
 
-def _default() -> DictConfig:
-    """What the same model and task get with nothing changed beside them; composed once for each pair."""
+def _default() -> Config:
+    """What the same model and task get with nothing changed beside them; composed and checked once for each pair."""
     choices = HydraConfig.get().runtime.choices
     loader = GlobalHydra.instance().config_loader()
     known, pair = _defaults.setdefault(loader, {}), (choices["model"], choices["task"])
     if pair not in known:
         groups = [f"model={pair[0]}", f"task={pair[1]}"]
-        known[pair] = loader.load_configuration("config", groups, RunMode.RUN)
+        known[pair] = checked_config(loader.load_configuration("config", groups, RunMode.RUN))
     return known[pair]
 
 

@@ -1,5 +1,6 @@
 """Dataclasses to JSON and back, with the types of their fields checked."""
 
+import functools
 import types
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, fields
@@ -25,8 +26,8 @@ class Record:
         if not isinstance(content, Mapping):
             raise ValueError("it holds no JSON object")
         values = {}
-        hints = get_type_hints(cls)
         record: Any = cls
+        hints = _hints(record)
         for field in fields(record):
             if field.name in content:
                 if not _is_a(content[field.name], hints[field.name]):
@@ -35,6 +36,11 @@ class Record:
             elif field.default is MISSING and field.default_factory is MISSING:
                 raise ValueError(f"{field.name} is missing")
         return cls(**values)
+
+
+@functools.cache
+def _hints(record: type) -> dict[str, Any]:
+    return get_type_hints(record)
 
 
 def _is_a(value: Any, hint: Any) -> bool:
