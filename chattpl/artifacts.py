@@ -22,7 +22,8 @@ from filelock import FileLock, Timeout
 from chattpl.errors import UserError
 from chattpl.files import PARTIAL, flush, make_folder, write_text
 from chattpl.hashing import digest, flat
-from chattpl.results import SCHEMA, other_version
+from chattpl.manifests import other_version
+from chattpl.results import SCHEMA
 
 logger = logging.getLogger(__name__)
 
@@ -106,10 +107,20 @@ class Artifact:
         made it in the meantime.
         """
         logger.debug("%s: fingerprint %s, work in %s", self.what, self.fingerprint, self.work)
+        return self._made(make, lambda: self.is_finished(overwrite))
+
+    def renew(self, make: Callable[[], None], is_current: Callable[[], bool]) -> bool:
+        """Replace the finished folder by what `make` fills `staged` with, unless it is current.
+
+        Under the same lock as `produce`. Returns False where another process renewed it in the meantime.
+        """
+        return self._made(make, is_current)
+
+    def _made(self, make: Callable[[], None], is_done: Callable[[], bool]) -> bool:
         with locked(self.work.parent / f"{self.work.name}.lock", self.what):
             if read_manifest(self.staged / self.manifest) is not None:  # of a process that died before it published
                 publish(self.staged, self.folder)
-            if self.is_finished(overwrite):
+            if is_done():
                 shutil.rmtree(self.work, ignore_errors=True)
                 return False
             make()

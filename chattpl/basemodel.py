@@ -17,9 +17,12 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 EMBEDDED = Path(__file__).parent / "tiny" / "model"
-FILES = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]
+# What belongs to a model, in its folder or repository.
+FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.model", "additional_chat_templates/*.jinja")
+CODE = "*.py"  # belongs to it where `model.trust_remote_code` lets it run
 MISTRAL_WEIGHTS = "consolidated*.safetensors"  # a second copy, in Mistral's own format
-OTHER_FORMATS = ("*/*", MISTRAL_WEIGHTS)  # subfolders hold exports for other programs
+# Other subfolders hold exports for other programs. The hub takes `*` for any characters, slashes among them.
+OTHER_FORMATS = ("*/*.json", "*/*.safetensors", "*/*.txt", "*/*.model", "*/*.py", MISTRAL_WEIGHTS)
 NOT_THE_MODEL = {"train.json"}
 
 
@@ -39,7 +42,7 @@ def local_folder(path: str, trust_remote_code: bool, weights: bool = True) -> Pa
         return folder
     patterns = [pattern for pattern in FILES if weights or pattern != "*.safetensors"]
     if trust_remote_code:
-        patterns.append("*.py")
+        patterns.append(CODE)
     return hub.snapshot("model.path", path, "model", tuple(patterns), OTHER_FORMATS)
 
 
@@ -52,7 +55,7 @@ def check_model(folder: Path, key: str = "model.path") -> None:
     config = read_json(folder / "config.json", f"{key}={folder}: is not a model: ")
     if "model_type" not in config:
         raise UserError(f"{key}={folder}: config.json has no model_type")
-    shards = [path for path in _model_files(folder) if path.suffix == ".safetensors"]
+    shards = weight_files(folder)
     if not shards:
         raise UserError(f"{key}={folder}: has no *.safetensors (other weight formats are not supported)")
     index = folder / "model.safetensors.index.json"
@@ -124,25 +127,30 @@ def context_length(folder: Path) -> int | None:
     return length
 
 
-def files_fingerprint(folder: Path) -> str:
+def files_fingerprint(folder: Path, trust_remote_code: bool) -> str:
     """The SHA-256 over names and contents of the model's files."""
-    files = [(path, path.stat()) for path in _model_files(folder)]
-    return _digest_of(tuple((str(path), stat.st_mtime_ns, stat.st_size) for path, stat in files))
+    files = [(path.relative_to(folder).as_posix(), path.stat()) for path in model_files(folder, trust_remote_code)]
+    return _digest_of(folder, tuple((name, stat.st_mtime_ns, stat.st_size) for name, stat in files))
 
 
-def _model_files(folder: Path) -> list[Path]:
+def weight_files(folder: Path) -> list[Path]:
+    """The model's safetensors, sorted by name."""
+    return [path for path in model_files(folder) if path.suffix == ".safetensors"]
+
+
+def model_files(folder: Path, trust_remote_code: bool = False) -> list[Path]:
     """Sorted by name. Of a local folder the same as of a repository, so that both have one fingerprint."""
-    found = {path for pattern in FILES for path in folder.glob(pattern)}
+    patterns = [*FILES, CODE] if trust_remote_code else FILES
+    found = {path for pattern in patterns for path in folder.glob(pattern)}
     return sorted(path for path in found if path.name not in NOT_THE_MODEL and not path.match(MISTRAL_WEIGHTS))
 
 
 @functools.cache
-def _digest_of(files: tuple[tuple[str, int, int], ...]) -> str:
+def _digest_of(folder: Path, files: tuple[tuple[str, int, int], ...]) -> str:
     total = hashlib.sha256()
     for name, _, _ in files:
-        path = Path(name)
-        with path.open("rb") as file:
-            total.update(f"{path.name}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+        with (folder / name).open("rb") as file:
+            total.update(f"{name}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
     return total.hexdigest()
 
 

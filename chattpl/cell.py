@@ -97,19 +97,21 @@ def cell_of(config: Config, default: Config) -> Cell:
 def values_of(config: Config) -> dict[str, Any]:
     """Every key with its value, sorted. TRL's fields that are not configured have TRL's defaults."""
     tree = {
-        **{key: value for key, value in vars(config).items() if key not in ("task", "formats")},
+        **{key: value for key, value in vars(config).items() if key not in ("task", "wordings", "formats")},
         **{node: asdict(getattr(config, node)) for node in ("train", "eval", "model", "engine")},
         **{method: {**defaults_of(method), **getattr(config, method)} for method in CLASSES},
         "task": config.task.to_dict(),
+        "wordings": {name: asdict(wording) for name, wording in config.wordings.items()},
         "formats": {name: fields.to_dict() for name, fields in config.formats.items()},
     }
     return {key: _plain(value) for key, value in sorted(flat(tree).items())}
 
 
 def _with_axes_of(config: Config, default: Config) -> Config:
-    """The default configuration of the same axes. A format of the user's own has no default to differ from."""
+    """The default configuration of the same axes. A format or wording of the user's own has none to differ from."""
     evaluation = replace(default.eval, format=config.eval.format)
-    return replace(default, train=config.train, eval=evaluation, formats={**config.formats, **default.formats})
+    formats, wordings = ({**getattr(config, key), **getattr(default, key)} for key in ("formats", "wordings"))
+    return replace(default, train=config.train, eval=evaluation, formats=formats, wordings=wordings)
 
 
 def _without_library_defaults(keys: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,11 +2,11 @@
 
 from chattpl import basemodel
 from chattpl.errors import UserError
-from chattpl.formats import KINDS
+from chattpl.formats import KINDS, check_thoughts
 from chattpl.generation import ENGINES, resolved_device
 from chattpl.plan import CellPlan
 from chattpl.stages import STAGES
-from chattpl.tasks.loading import examples, test_samples, train_samples
+from chattpl.tasks.loading import examples, train_samples
 from chattpl.training.trackers import check_tracker
 from chattpl.training.trl_fields import value_of
 
@@ -18,7 +18,7 @@ def check_plan(plan: CellPlan) -> None:
         UserError: the first thing that is wrong.
     """
     config, method = plan.config, plan.method
-    if not STAGES[config.stage].previews:
+    if STAGES[config.stage].needs_weights:
         if config.device == "cuda":
             resolved_device(config.device)
         if method.trains:
@@ -31,8 +31,11 @@ def check_plan(plan: CellPlan) -> None:
         )
     _check_formats(plan)
     if method.trains:
-        train_samples(config.task, config.formats[config.train.format].shots)
-    test_samples(config.task)
+        fields = config.formats[config.train.format]
+        samples = train_samples(config.task, fields.shots)
+        if method.learns_answers and fields.asks_for_thought and not fields.teach_empty_thought:
+            check_thoughts(config.train.format, samples)
+    assert plan.samples
     examples(config.task, config.formats[config.eval.format].shots)
 
 

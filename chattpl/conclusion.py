@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 from chattpl.errors import UserError
 from chattpl.outcome import Outcome, journal, read_outcome
 from chattpl.runtime import runtime
+from chattpl.stages import STAGES
 
 logger = logging.getLogger(__name__)
 
@@ -89,13 +90,15 @@ def conclude(outcomes: Sequence[Outcome]) -> None:
     for study in sorted({outcome.study for outcome in outcomes if outcome.reports}):
         if any((Path(study) / "eval").glob("*/summary.json")):
             _report(Path(study))
-        elif any(outcome.study == study and outcome.stage == "report" for outcome in outcomes):
+        elif any(outcome.study == study and not STAGES[outcome.stage].works_on_a_cell for outcome in outcomes):
             name = Path(study).name
             raise UserError(f"study {name} holds nothing to report: no eval/*/summary.json in {study}")
     trained = sum(outcome.trained for outcome in outcomes)
     evaluated = sum(outcome.evaluated for outcome in outcomes)
     failed = [outcome for outcome in outcomes if outcome.failure is not None]
-    logger.info("%d trained, %d evaluated, %d failed", trained, evaluated, len(failed))
+    graded = sum(outcome.graded for outcome in outcomes)
+    again = f"{graded} graded again, " if graded else ""
+    logger.info("%d trained, %d evaluated, %s%d failed", trained, evaluated, again, len(failed))
     if failed:
         _tell_failures(failed, len(outcomes))
 

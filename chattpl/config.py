@@ -19,8 +19,10 @@ from chattpl.generation import ENGINES
 from chattpl.generation.device import DEVICES
 from chattpl.results import OBJECTIVES
 from chattpl.stages import STAGES
-from chattpl.tasks.loading import NAME, TaskConfig, parse_task
+from chattpl.tasks.config import NAME, TaskConfig, Wording, parse_task, parse_wordings
+from chattpl.tasks.loading import SPLITS
 from chattpl.training import METHODS
+from chattpl.training.precision import check_precision
 from chattpl.training.trackers import TRACKERS
 from chattpl.training.trl_fields import CLASSES, check_fields
 
@@ -42,6 +44,7 @@ class EvalConfig:
     """The evaluation axis, and how answers are sampled."""
 
     format: str = MISSING
+    split: str = MISSING
     max_tokens: int = MISSING
     temperature: float = MISSING
     top_p: float = MISSING
@@ -58,6 +61,7 @@ class ModelConfig:
     path: str = MISSING
     dtype: str = MISSING
     train_dtype: str = MISSING
+    master_weights: bool = MISSING
     attn_implementation: str | None = MISSING
     trust_remote_code: bool = MISSING
 
@@ -93,9 +97,10 @@ class _Common:
 
 @dataclass
 class Schema(_Common):
-    """The keys as Hydra composes them. What a task and a format may hold is known to them alone."""
+    """The keys as Hydra composes them. What a task, a wording and a format may hold is known to them alone."""
 
     task: dict[str, Any] = MISSING
+    wordings: dict[str, Any] = MISSING
     formats: dict[str, Any] = MISSING
 
 
@@ -104,6 +109,7 @@ class Config(_Common):
     """The whole configuration of `python -m chattpl.main`, checked."""
 
     task: TaskConfig = MISSING
+    wordings: dict[str, Wording] = MISSING
     formats: dict[str, FormatFields] = MISSING
 
 
@@ -113,7 +119,7 @@ def schema_node() -> DictConfig:
     node: DictConfig = OmegaConf.structured(Schema)
     for name, kind in typed.items():
         node[name] = kind
-    for name in ("sft", "grpo", "task", "formats"):
+    for name in ("sft", "grpo", "task", "wordings", "formats"):
         node[name] = {}
         OmegaConf.set_struct(node[name], False)
     return node
@@ -137,7 +143,9 @@ def checked_config(composed: DictConfig) -> Config:
     Raises:
         UserError: the first thing found that makes no sense, with the key's name.
     """
-    values = OmegaConf.to_container(without_hydra(composed))
+    values: Any = OmegaConf.to_container(without_hydra(composed))
+    if (wording := values["task"].get("wording")) is not None:
+        check_choice("task.wording", wording, values["wordings"])  # before the instruction refers to it
     schema = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Schema), values))
     assert isinstance(schema, Schema)
     _check_choices(schema)
@@ -146,11 +154,16 @@ def checked_config(composed: DictConfig) -> Config:
     check_choice("train.format", schema.train.format, formats)
     check_choice("eval.format", schema.eval.format, formats)
     _check_numbers(schema)
-    task = parse_task(schema.task)
+    wordings = parse_wordings(schema.wordings)
+    task = parse_task(schema.task, wordings)
     for method in CLASSES:
         check_fields(method, getattr(schema, method))
-    METHODS[schema.train.method].check(getattr(schema, schema.train.method, {}))
-    return Config(**{**vars(schema), "task": task, "formats": formats})
+    hyperparameters = getattr(schema, schema.train.method, {})
+    METHODS[schema.train.method].check(hyperparameters)
+    if METHODS[schema.train.method].trains:
+        model = schema.model
+        check_precision(schema.train.method, model.train_dtype, model.master_weights, hyperparameters)
+    return Config(**{**vars(schema), "task": task, "wordings": wordings, "formats": formats})
 
 
 def without_hydra(composed: DictConfig) -> DictConfig:
@@ -161,6 +174,7 @@ def without_hydra(composed: DictConfig) -> DictConfig:
 def _check_choices(schema: Schema) -> None:
     for key, value, possible in (
         ("stage", schema.stage, STAGES),
+        ("eval.split", schema.eval.split, SPLITS),
         ("device", schema.device, DEVICES),
         ("tracker", schema.tracker, TRACKERS),
         ("objective", schema.objective, OBJECTIVES),

@@ -26,6 +26,11 @@ def _trained(config: Config, key: str) -> bool:
     return METHODS[config.train.method].trains
 
 
+def _trained_in_16_bits(config: Config, key: str) -> bool:
+    """Weights that are trained in float32 have no other masters."""
+    return _trained(config, key) and config.model.train_dtype != "float32"
+
+
 def _learns_answers(config: Config, key: str) -> bool:
     return METHODS[config.train.method].learns_answers
 
@@ -52,7 +57,7 @@ def _hyperparameter(config: Config, key: str) -> bool:
 
 
 def _in_train_format(config: Config, key: str) -> bool:
-    return _trained(config, key) and _in_format(config, config.train.format, key)
+    return _in_format(config, config.train.format, key)
 
 
 def _in_eval_format(config: Config, key: str) -> bool:
@@ -60,9 +65,27 @@ def _in_eval_format(config: Config, key: str) -> bool:
 
 
 def _in_format(config: Config, name: str, key: str) -> bool:
-    """All fields of a format decide its tokens; how worked examples stand means nothing where there is none."""
+    """All fields that decide a format's tokens; how worked examples stand means nothing where there is none."""
     field = key.removeprefix(f"formats.{name}.")
-    return field != key and (field != "turns" or config.formats[name].shots > 0)
+    return field not in (key, "teach_empty_thought") and (field != "turns" or config.formats[name].shots > 0)
+
+
+def _asks(split: str) -> Condition:
+    return lambda config, key: config.eval.split == split
+
+
+def _in_wording(config: Config, key: str) -> bool:
+    return config.task.wording is not None and key.startswith(f"wordings.{config.task.wording}.")
+
+
+def _in_own_words(config: Config, key: str) -> bool:
+    """The instruction is no wording's."""
+    wording = config.task.wording
+    return wording is None or config.task.instruction != config.wordings[wording].instruction
+
+
+def _trained_and(condition: Condition) -> Condition:
+    return lambda config, key: _trained(config, key) and condition(config, key)
 
 
 # A key, or `node.*` for all others of a node -> when it decides the trained model, when it decides the evaluation of a
@@ -72,28 +95,34 @@ DECIDES: dict[str, tuple[Condition, Condition]] = {
     "train.format": (_trained, _never),
     "train.masking": (_learns_answers, _never),
     "eval.format": (_never, _always),
+    "eval.split": (_never, _always),
     "eval.max_tokens": (_never, _always),
     "eval.temperature": (_never, _always),
     "eval.top_p": (_never, _sampled),
     "eval.num_samples": (_never, _always),
     "eval.stop": (_rolls_out, _always),
     "eval.batch_size": (_never, _engine_draws_by),
-    "formats.*": (_in_train_format, _in_eval_format),
+    "formats.*": (_trained_and(_in_train_format), _in_eval_format),
     "sft.*": (_hyperparameter, _never),
     "grpo.*": (_hyperparameter, _never),
     "model.name": (_never, _never),
     "model.path": (_never, _never),
     "model.dtype": (_trained, _always),
     "model.train_dtype": (_trained, _never),
+    "model.master_weights": (_trained_in_16_bits, _never),
     "model.attn_implementation": (_trained, _engine_reads),
     "model.trust_remote_code": (_trained, _always),
     "task.name": (_never, _never),
     "task.source": (_never, _never),
     "task.path": (_never, _never),
     "task._target_": (_rolls_out, _always),
+    "task.wording": (_trained, _always),
+    "task.instruction": (_trained_and(_in_own_words), _in_own_words),
     "task.train_limit": (_trained, _never),
-    "task.test_limit": (_never, _always),
+    "task.test_limit": (_never, _asks("test")),
+    "task.validation": (_trained, _asks("validation")),
     "task.*": (_trained, _always),
+    "wordings.*": (_trained_and(_in_wording), _in_wording),
     "engine.name": (_rolls_out, _always),
     "engine.max_model_len": (_rolls_out, _always),
     "engine.*": (_never, _never),

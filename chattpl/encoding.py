@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from chattpl import basemodel
 from chattpl.formats import Format, FormatFields, StopPolicy, make_format, stop_policy
-from chattpl.tasks.loading import TaskConfig, examples
+from chattpl.tasks.config import TaskConfig
+from chattpl.tasks.loading import examples
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -35,12 +36,6 @@ class Encoding:
         shown = examples(self._task, fields.shots)
         return make_format(name, fields, self.tokenizer, self._task.instruction, shown)
 
-    def stop(self, taught: Format | None, strings: Iterable[str]) -> StopPolicy:
-        """How generation ends: by the model and the format that it was trained in, whatever it is asked in.
-
-        Args:
-            taught: the training format; None for the untrained model.
-            strings: the stop strings.
-        """
-        declared = basemodel.declared_eos_ids(self._base)
-        return stop_policy(self.tokenizer, declared, [taught.end_token_id] if taught else [], tuple(strings))
+    def stop(self, taught: Format | None, asked: Format | None, strings: Iterable[str]) -> StopPolicy:
+        """How generation ends; see `stop_policy`."""
+        return stop_policy(self.tokenizer, basemodel.declared_eos_ids(self._base), taught, asked, strings)

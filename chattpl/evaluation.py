@@ -23,11 +23,13 @@ class Questions:
     Attributes:
         prompts: token ids for each sample.
         fits: whether the prompt leaves room for a whole answer; one that does not is never asked.
+        in_thought: the prompts end within a thought, so that an answer begins with the rest of it.
     """
 
     samples: Sequence[Sample]
     prompts: list[list[int]]
     fits: list[bool]
+    in_thought: bool = False
 
     @property
     def fingerprint(self) -> str:
@@ -54,7 +56,7 @@ def make_questions(samples: Sequence[Sample], form: Format, max_tokens: int, max
         )
     if not all(fits):
         logger.warning("%d prompts do not fit and count as not answered", fits.count(False))
-    return Questions(samples, prompts, fits)
+    return Questions(samples, prompts, fits, form.opens_thought)
 
 
 class Answers:

@@ -1,4 +1,4 @@
-"""What Hydra needs to know of chattpl: its configuration, its sweeper and its resolver."""
+"""What Hydra needs to know of chattpl: its configuration, its sweeper and its resolvers."""
 
 import sys
 from pathlib import Path
@@ -18,6 +18,7 @@ def register() -> None:
         sys.path.append(PLUGINS)
     register_schema()
     OmegaConf.register_new_resolver("embedded_model", lambda: str(EMBEDDED), replace=True)
+    OmegaConf.register_new_resolver("times", lambda one, other: one * other, replace=True)
 
 
 def configuration_folder() -> Path:

@@ -31,6 +31,8 @@ from chattpl.stages import STAGES
 
 logger = logging.getLogger(__name__)
 
+# Sweepers that run what they are told; all others choose by the figure that a job returns.
+ENUMERATING = ("cells", "basic")
 # What Hydra would do with these is what `output_root`, `study` and the cell's name decide here.
 REFUSED = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "hydra.output_subdir", "hydra.job.chdir")
 
@@ -44,12 +46,23 @@ def job(composed: DictConfig) -> float | None:
     runtime()
     hydra_app.register()  # a launcher's worker did not come through `main`
     settings = HydraConfig.get()
+    _warn_of_the_test_set(composed, settings)
     if settings.verbose is True:
         logging.getLogger("chattpl").setLevel(logging.DEBUG)
     with signals.handled():
         if settings.mode != RunMode.MULTIRUN:
             return _only_one(composed)
         return _one_of_many(composed, journal(settings.sweep.dir) / f"{settings.job.num}.json")
+
+
+def _warn_of_the_test_set(composed: DictConfig, settings: Any) -> None:
+    """A search chooses hyperparameters by what its jobs return."""
+    searches = settings.mode == RunMode.MULTIRUN and settings.runtime.choices["hydra/sweeper"] not in ENUMERATING
+    if searches and settings.job.num == 0 and composed.eval.split == "test" and STAGES[composed.stage].evaluates:
+        logger.warning(
+            "this search chooses hyperparameters on the test set, so the best figure is too high; "
+            "eval.split=validation task.validation=500 holds out training samples for that"
+        )
 
 
 def _only_one(composed: DictConfig) -> float | None:
@@ -86,6 +99,7 @@ def outcome_of(run: CellRun | None, failure: str | None = None) -> Outcome:
         folder=str(run.plan.folder),
         trained=run.done.trained,
         evaluated=run.done.evaluated,
+        graded=run.done.graded,
         failure=failure,
     )
 
@@ -105,8 +119,8 @@ def prepare(composed: DictConfig) -> CellRun:
     config, default = (_with_engine(each) for each in (checked_config(composed), _default()))
     stage, base = STAGES[config.stage], Path()
     if stage.works_on_a_cell:
-        base = basemodel.local_folder(config.model.path, config.model.trust_remote_code, weights=not stage.previews)
-        if not stage.previews:
+        base = basemodel.local_folder(config.model.path, config.model.trust_remote_code, weights=stage.needs_weights)
+        if stage.needs_weights:
             basemodel.check_model(base)
         for each in (config, default):
             each.engine.max_model_len = max_model_len(each.engine.max_model_len, base)

@@ -14,6 +14,7 @@ class Outcome:
     Attributes:
         name: of the cell, or what was asked for where there is none.
         folder: its run folder; empty where there is none.
+        graded: answers that were kept were graded again.
         study: the study's folder; empty where there is none.
         failure: why it failed, in one line.
     """
@@ -24,12 +25,13 @@ class Outcome:
     folder: str = ""
     trained: bool = False
     evaluated: bool = False
+    graded: bool = False
     failure: str | None = None
 
     @property
     def reports(self) -> bool:
         """Whether the study's report is to be written anew."""
-        return bool(self.study) and (self.stage == "report" or STAGES[self.stage].evaluates)
+        return bool(self.study) and STAGES[self.stage].reports
 
 
 def journal(sweep_dir: str) -> Path:

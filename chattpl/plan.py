@@ -1,17 +1,30 @@
 """What a cell is made of: its folders, its inputs, its formats and engine. Nothing is loaded or done here."""
 
 import functools
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from chattpl import basemodel
-from chattpl.artifacts import Artifact
+from chattpl.artifacts import Artifact, read_manifest
 from chattpl.cell import Cell
 from chattpl.config import Config
 from chattpl.encoding import Encoding
-from chattpl.formats import StopPolicy
+from chattpl.errors import UserError
+from chattpl.formats import Format, StopPolicy
 from chattpl.generation import EngineSpec, resolved_device
 from chattpl.generation.pool import Model
-from chattpl.tasks.loading import examples, samples_fingerprint, test_samples, train_samples
+from chattpl.hashing import digest
+from chattpl.tasks import Sample
+from chattpl.tasks.loading import (
+    SPLITS,
+    examples,
+    grader_fingerprint,
+    questions_fingerprint,
+    reward_fingerprint,
+    samples_fingerprint,
+    train_samples,
+)
 from chattpl.training import METHODS
 from chattpl.training.job import TrainingJob
 
@@ -42,26 +55,65 @@ class CellPlan:
         form, name = self.config.train.format, self.cell.model_name
         samples = train_samples(self.config.task, self.config.formats[form].shots)
         content = {"base": self.base_model.fingerprint, "data": samples_fingerprint(samples), **self._examples(form)}
-        inputs = {**content, **self.cell.model_keys}
+        if self.method.rolls_out:
+            content["reward"] = reward_fingerprint(self.config.task)
+        inputs = self._with_device({**content, **self.cell.model_keys}, self.study / "models" / name / "train.json")
         return Artifact.at(self.study, "models", name, "train.json", inputs, f"the training of {name}")
 
     @functools.cached_property
     def evaluation(self) -> Artifact:
         """The evaluation of the model."""
-        form, name = self.config.eval.format, self.cell.eval_name
-        data = samples_fingerprint(test_samples(self.config.task))
-        content = {"model": self.asked_model.fingerprint, "data": data, **self._examples(form)}
-        inputs = {**content, **self.cell.eval_keys}
+        form = self.config.eval.format
+        questions = questions_fingerprint(self.samples)
+        content = {"model": self.asked_model.fingerprint, "questions": questions, **self._examples(form)}
+        inputs = self._with_device({**content, **self.cell.eval_keys}, self.folder / "summary.json")
+        return self._evaluation_of(inputs)
+
+    def kept_evaluation(self) -> Artifact:
+        """The evaluation that lies there, whatever its inputs.
+
+        Raises:
+            UserError: there is none.
+        """
+        summary = read_manifest(self.folder / "summary.json")
+        if summary is None:
+            raise UserError(f"stage=grade: {self.cell.eval_name} has no answers yet; run stage=all or stage=eval first")
+        return self._evaluation_of(summary["inputs"])
+
+    def _evaluation_of(self, inputs: Mapping[str, Any]) -> Artifact:
+        name = self.cell.eval_name
         return Artifact.at(self.study, "eval", name, "summary.json", inputs, f"the evaluation of {name}")
+
+    @functools.cached_property
+    def grader(self) -> str:
+        """The fingerprint of what grades the answers: code and gold answers."""
+        return grader_fingerprint(self.config.task, self.samples)
+
+    def _with_device(self, inputs: Mapping[str, Any], manifest: Path) -> dict[str, Any]:
+        """The inputs and what computes: the two types of device round differently.
+
+        With `device=auto`, what was finished on the other type stays finished here.
+        """
+        kept = read_manifest(manifest) if self.config.device == "auto" else None
+        if kept is not None:
+            same = {**inputs, "device": kept.get("inputs", {}).get("device")}
+            if digest(same) == kept["fingerprint"]:
+                return same
+        return {**inputs, "device": resolved_device(self.config.device)}
 
     def _examples(self, format_name: str) -> dict[str, str]:
         shown = examples(self.config.task, self.config.formats[format_name].shots)
         return {"examples": samples_fingerprint(shown)} if shown else {}
 
+    @property
+    def samples(self) -> Sequence[Sample]:
+        """What is asked."""
+        return SPLITS[self.config.eval.split](self.config.task)
+
     @functools.cached_property
     def base_model(self) -> Model:
         """The model that training starts from."""
-        return Model(self.base, basemodel.files_fingerprint(self.base))
+        return Model(self.base, basemodel.files_fingerprint(self.base, self.config.model.trust_remote_code))
 
     @property
     def asked_model(self) -> Model:
@@ -70,10 +122,12 @@ class CellPlan:
 
     @functools.cached_property
     def stop(self) -> StopPolicy:
-        """How generation ends, the same for all cells of a model."""
-        name = self.cell.train_format
-        taught = self.encoding.format(name, self.config.formats[name]) if name else None
-        return self.encoding.stop(taught, self.config.eval.stop)
+        """How generation ends in this cell."""
+        taught = self._format(self.cell.train_format) if self.cell.train_format else None
+        return self.encoding.stop(taught, self._format(self.cell.eval_format), self.config.eval.stop)
+
+    def _format(self, name: str) -> Format:
+        return self.encoding.format(name, self.config.formats[name])
 
     @functools.cached_property
     def engine_spec(self) -> EngineSpec:
@@ -84,7 +138,7 @@ class CellPlan:
     def training_job(self, model: Artifact) -> TrainingJob:
         """What is to be trained, as data."""
         config = self.config
-        shared = ("dtype", "train_dtype", "attn_implementation", "trust_remote_code")
+        shared = ("dtype", "train_dtype", "master_weights", "attn_implementation", "trust_remote_code")
         return TrainingJob(
             name=self.cell.model_name,
             study=config.study,

@@ -18,7 +18,7 @@ from chattpl.encoding import Encoding
 from chattpl.errors import UserError
 from chattpl.formats import Format, StopPolicy
 from chattpl.tasks import Sample
-from chattpl.tasks.loading import test_samples, train_samples
+from chattpl.tasks.loading import SPLITS, train_samples
 from chattpl.training import METHODS
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def make_preview(config: Config, encoding: Encoding, stop: StopPolicy) -> dict[s
     sample = train_samples(config.task, trained_in.fields.shots)[0]
     masking = config.train.masking if METHODS[config.train.method].learns_answers else "answer"
     example = trained_in.example(sample.question, sample.answer)
-    asked = tested_in.prompt_ids(test_samples(config.task)[0].question)
+    asked = tested_in.prompt_ids(SPLITS[config.eval.split](config.task)[0].question)
     return {
         "train": {
             "text": encoding.tokenizer.decode(example.token_ids),

@@ -1,15 +1,14 @@
-"""The fields of `results.json`, `summary.json`, `train.json` and `comparison.csv`.
+"""The fields of `results.json`, `summary.json` and `train.json`.
 
 Training and evaluation write through these classes and the report reads through them, so a field has one name, one
 type and one place where it is declared. One entry of `results.json`:
 
     {"index": 0, "question": "Paul has 4 packs ...", "gold": "3", "output": "4 * 9 = 36 rulers\\n...\\n#### 3",
-     "extracted": "3", "correct": true, "strict": true, "run_on": false, "stop_reason": "eos",
-     "completion_tokens": 41, "fits": true}
+     "extracted": "3", "correct": true, "strict": true, "rules": {"committed": true, "strict": true},
+     "run_on": false, "stop_reason": "eos", "completion_tokens": 41, "fits": true}
 """
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,34 +16,46 @@ from typing import Any
 from chattpl.records import Record
 
 # Of the files as a whole. It changes when what was written before can no longer be compared with what is written now.
-SCHEMA = 2
+SCHEMA = 3
 
 STOP_REASONS = ("eos", "stop", "length")
-
-
-class OtherVersionError(ValueError):
-    """A file is whole, but of another schema."""
+DEFAULT_RULE = "committed"  # the grading rule that `correct`, hence accuracy and reward, goes by
 
 
 @dataclass(frozen=True, kw_only=True)
-class Grading(Record):
-    """One answer and what the grader says of it.
+class Answer(Record):
+    """What a model answered.
 
     Attributes:
-        extracted: the answer that was found in the output, whatever its form; None if none was found.
-        run_on: text other than white space follows the first complete answer.
+        output: the text that is graded.
+        thought: what the model thought before it answered, and nobody grades; None where it did not think.
         stop_reason: "eos" an end token, "stop" a stop string, "length" the token budget.
+        completion_tokens: those of the thought included.
         fits: false where the prompt left no room for an answer and was never asked.
     """
 
     output: str
-    extracted: str | None
-    correct: bool
-    strict: bool
-    run_on: bool
+    thought: str | None = None
     stop_reason: str
     completion_tokens: int
     fits: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grading(Answer):
+    """One answer and what the grader says of it.
+
+    Attributes:
+        extracted: the answer that was found in the output, whatever its form; None if none was found.
+        rules: whether the answer is correct, by the name of each grading rule; `correct` is that of `DEFAULT_RULE`.
+        run_on: the model went on after it had answered, with another question say.
+    """
+
+    extracted: str | None
+    correct: bool
+    strict: bool
+    rules: dict[str, bool]
+    run_on: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,13 +79,23 @@ class Result(Grading):
 
 @dataclass(frozen=True, kw_only=True)
 class Figures(Record):
-    """The figures of a cell; all rates are fractions of one. `ci_low` and `ci_high`: Wilson's 95 % interval."""
+    """The figures of a cell; all rates are fractions of one, of the answers.
+
+    Attributes:
+        n: the number of questions.
+        correct: the number of correct answers: of n, or of `num_answers` where several were drawn.
+        ci_low, ci_high: Wilson's 95 % interval of the accuracy, clustered by question where several were drawn.
+        accuracy_by_rule: the accuracy by the name of each grading rule; that of `DEFAULT_RULE` is `accuracy`.
+        num_samples, num_answers: answers to a question and altogether; none where one was drawn.
+        pass_at_k, pass_at_k_ci: by k, the probability that one of k answers is correct, and its interval.
+    """
 
     n: int
     correct: int
     accuracy: float
     ci_low: float
     ci_high: float
+    accuracy_by_rule: dict[str, float]
     strict_accuracy: float
     no_answer_rate: float
     truncated_rate: float
@@ -84,7 +105,9 @@ class Figures(Record):
     seconds: float
     tokens_per_second: float | None
     num_samples: int | None = None
+    num_answers: int | None = None
     pass_at_k: dict[Any, float] | None = None
+    pass_at_k_ci: dict[Any, list[float]] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +120,9 @@ class Summary(Figures):
         changes: dotted key to value of what was changed beside the axes, in training or evaluation.
         train_format: null for the untrained model.
         train_masking: null for methods without a loss on given answers.
-        inputs: everything that decided these figures; `fingerprint` is its SHA-256.
+        device, hardware, threads: on what it was computed (`chattpl.generation.device.conditions`).
+        inputs: everything that decided the answers; `fingerprint` is its SHA-256.
+        grader: the fingerprint of what graded them.
     """
 
     schema: int
@@ -107,6 +132,7 @@ class Summary(Figures):
     changes: dict[str, Any]
     model_name: str
     task: str
+    split: str
     train_format: str | None
     train_method: str
     train_masking: str | None
@@ -114,9 +140,12 @@ class Summary(Figures):
     seed: int
     engine: str
     device: str
+    hardware: str
+    threads: int
     stop: dict[str, Any]
     model_fingerprint: str
     prompt_fingerprint: str
+    grader: str
     versions: dict[str, Any]
     fingerprint: str
     inputs: dict[str, Any]
@@ -129,56 +158,10 @@ class Summary(Figures):
         return first | content | last
 
 
-@dataclass(frozen=True, kw_only=True)
-class Curves(Record):
-    """The course of a training; part of `train.json`.
-
-    Attributes:
-        seconds: those before an interruption included.
-        steps: optimizer steps.
-        tokens: seen (SFT) or generated (GRPO).
-        loss, mean_reward: `[step, value]` for each log entry that holds it.
-        log: everything that the trainer logged.
-    """
-
-    seconds: float
-    steps: int
-    resumed_from_step: int | None
-    device: str
-    samples: int
-    dropped_samples: int
-    tokens: int
-    tokens_per_second: float
-    end_token: dict[str, Any]
-    loss: list[list[float]]
-    log: list[dict[str, Any]]
-    mean_reward: list[list[float]] | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainReport(Curves):
-    """`train.json`: everything that decided the model (`fingerprint` is its SHA-256), and the training's course."""
-
-    schema: int
-    fingerprint: str
-    inputs: dict[str, Any]
-    versions: dict[str, Any]
-
-
 IDENTITY = (
-    "schema", "study", "cell", "group", "changes", "task", "model_name",
+    "schema", "study", "cell", "group", "changes", "task", "split", "model_name",
     "train_format", "train_method", "train_masking", "eval_format", "seed",
 )  # fmt: skip
-# What a person compares: the columns of comparison.csv, in order.
-COMPARISON = (
-    "cell", "group", "study", "task", "model_name", "train_format", "train_method", "train_masking", "eval_format",
-    "seed", "n", "correct", "accuracy", "ci_low", "ci_high", "strict_accuracy", "no_answer_rate", "truncated_rate",
-    "run_on_rate", "mean_completion_tokens", "engine", "seconds", "tokens_per_second", "model_fingerprint",
-    "prompt_fingerprint",
-)  # fmt: skip
-OPTIONAL_COMPARISON = ("num_samples", "pass_at_k", "not_fitting")  # columns only where some cell has them
-
-
 # The figures that a job can return to a sweeper that searches (`objective`).
 OBJECTIVES = (
     "accuracy", "strict_accuracy", "no_answer_rate", "truncated_rate", "run_on_rate", "mean_completion_tokens",
@@ -195,25 +178,3 @@ def read_results(path: Path) -> list[Result]:
         return [Result.from_json(entry) for entry in json.loads(path.read_text(encoding="utf-8"))]
     except (OSError, ValueError, TypeError) as error:
         raise ValueError(f"{path} cannot be read ({type(error).__name__}: {error})") from error
-
-
-def read_summary(path: Path) -> Summary:
-    """The content of a `summary.json`.
-
-    Raises:
-        OSError: the file cannot be opened.
-        ValueError: the file is damaged or lacks a field.
-        OtherVersionError: it was written by another version of chattpl; also a ValueError.
-    """
-    content = json.loads(path.read_text(encoding="utf-8"))
-    if isinstance(content, Mapping) and content.get("schema") != SCHEMA:
-        raise OtherVersionError(other_version(content))
-    return Summary.from_json(content)
-
-
-def other_version(manifest: Mapping[str, Any]) -> str:
-    """What a manifest of another schema was written by, for a message."""
-    versions = manifest.get("versions")
-    version = versions.get("chattpl", "of unknown version") if isinstance(versions, Mapping) else "of unknown version"
-    return f"it was written by chattpl {version}, whose files (schema {manifest.get('schema', 1)}) this version " \
-           f"(schema {SCHEMA}) does not read"  # fmt: skip

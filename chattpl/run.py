@@ -13,12 +13,14 @@ from chattpl.evaluation import Answers, Questions, ask, make_questions
 from chattpl.files import logged, write_json
 from chattpl.formats import decode_completion
 from chattpl.generation import Sampling
+from chattpl.generation.device import conditions
 from chattpl.generation.pool import EnginePool
-from chattpl.grading import figures, grade
+from chattpl.grading import figures, grade, grade_again
+from chattpl.manifests import read_summary
 from chattpl.plan import CellPlan
-from chattpl.results import SCHEMA, Figures, Summary
+from chattpl.results import SCHEMA, Figures, Summary, read_results
 from chattpl.stages import STAGES
-from chattpl.tasks.loading import make_task, test_samples
+from chattpl.tasks.loading import make_task
 from chattpl.versions import versions
 
 logger = logging.getLogger(__name__)
@@ -26,10 +28,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Done:
-    """What a cell's run did so far. `trained` and `evaluated` are false for what was finished before."""
+    """What a cell's run did so far. Each is false for what was finished before."""
 
     trained: bool = False
     evaluated: bool = False
+    graded: bool = False
     summary: Summary | None = None
 
 
@@ -60,21 +63,23 @@ class CellRun:
             UserError: what is finished has other inputs.
         """
         model = self.plan.model
-        if self._stage.previews or (model and not model.is_finished(self._overwrite)):
+        if self._stage.previews or self._stage.grades or (model and not model.is_finished(self._overwrite)):
             return False
-        return not self._stage.evaluates or self.plan.evaluation.is_finished(self._overwrite)
+        evaluation = self.plan.evaluation
+        return not self._stage.evaluates or (evaluation.is_finished(self._overwrite) and self._is_graded(evaluation))
 
     def run(self) -> None:
-        """Train and evaluate, as far as `stage` says and nothing finished lies there."""
+        """Train, evaluate and grade, as far as `stage` says and nothing finished lies there."""
         if self._stage.previews:
             self._preview()
-        if self._stage.trains or self._stage.evaluates:
+        if self._stage.needs_weights:
             self.done = Done(trained=self._have_model())
         if self._stage.evaluates:
-            evaluation = self.plan.evaluation
-            finished = evaluation.is_finished(self._overwrite)
-            evaluated = not finished and evaluation.produce(self._evaluate, self._overwrite)
-            self.done = replace(self.done, evaluated=evaluated, summary=Summary.from_json(evaluation.read()))
+            self._have_evaluation(self.plan.evaluation)
+        if self._stage.grades:
+            kept = self.plan.kept_evaluation()
+            kept.renew(functools.partial(self._grade_again, kept), is_current=lambda: False)
+            self.done = replace(self.done, graded=True, summary=read_summary(kept.folder / kept.manifest))
 
     def _have_model(self) -> bool:
         """Train the model unless it is there; whether that was done here."""
@@ -85,6 +90,21 @@ class CellRun:
             name = self.plan.cell.model_name
             raise UserError(f"stage=eval: {name} is not trained yet; run stage=train or stage=all first")
         return model.produce(functools.partial(self._train, model), self._overwrite)
+
+    def _have_evaluation(self, evaluation: Artifact) -> None:
+        """Evaluate unless that is done; grade again what another grader graded."""
+        finished = evaluation.is_finished(self._overwrite)
+        evaluated = not finished and evaluation.produce(self._evaluate, self._overwrite)
+        graded = False
+        if not self._is_graded(evaluation):
+            logger.info("%s: the grader changed since it was graded", self.plan.cell.eval_name)
+            again = functools.partial(self._grade_again, evaluation)
+            graded = evaluation.renew(again, is_current=lambda: self._is_graded(evaluation))
+        summary = read_summary(evaluation.folder / evaluation.manifest)
+        self.done = replace(self.done, evaluated=evaluated, graded=graded, summary=summary)
+
+    def _is_graded(self, evaluation: Artifact) -> bool:
+        return bool(evaluation.read().get("grader") == self.plan.grader)
 
     def _train(self, model: Artifact) -> None:
         from chattpl.training.run import run_job
@@ -100,10 +120,7 @@ class CellRun:
             logger.info("evaluating %s", plan.cell.eval_name)
             self._record(staged)
             summary = self._answer_and_grade()
-            logger.info(
-                "%s: accuracy %.1f %% [%.1f, %.1f]", plan.cell.eval_name,
-                100 * summary.accuracy, 100 * summary.ci_low, 100 * summary.ci_high,
-            )  # fmt: skip
+            _say(summary)
         if (plan.folder / "preview.json").is_file():
             shutil.copyfile(plan.folder / "preview.json", staged / "preview.json")
         write_json(staged / "summary.json", summary.to_json())  # last: it says that the folder is whole
@@ -111,7 +128,7 @@ class CellRun:
     def _answer_and_grade(self) -> Summary:
         plan, config, asked = self.plan, self.plan.config, self.plan.config.eval
         form = plan.encoding.format(asked.format, config.formats[asked.format])
-        questions = make_questions(test_samples(config.task), form, asked.max_tokens, plan.engine_spec.max_model_len)
+        questions = make_questions(plan.samples, form, asked.max_tokens, plan.engine_spec.max_model_len)
         engine = self._pool.serving(plan.engine_spec, plan.base_model, plan.asked_model)
         sampling = Sampling(asked.max_tokens, asked.temperature, asked.top_p, plan.stop)
         answers, repeats = Answers(plan.evaluation.work / "answers.jsonl"), asked.num_samples
@@ -120,6 +137,26 @@ class CellRun:
         results = grade(make_task(config.task), questions, answers, decode, repeats)
         write_json(plan.evaluation.staged / "results.json", [result.to_json() for result in results])
         return summary_of(plan, questions, figures(results, answers.seconds))
+
+    def _grade_again(self, evaluation: Artifact) -> None:
+        """Grade the answers that are kept; nothing is generated.
+
+        Raises:
+            UserError: they are not answers to today's questions.
+        """
+        plan, staged = self.plan, evaluation.staged
+        summary = read_summary(evaluation.folder / evaluation.manifest)
+        shutil.rmtree(staged, ignore_errors=True)
+        shutil.copytree(evaluation.folder, staged, ignore=shutil.ignore_patterns(evaluation.manifest, "results.json"))
+        with logged(staged / "main.log"):
+            logger.info("grading %s again", plan.cell.eval_name)
+            kept = read_results(evaluation.folder / "results.json")
+            results = grade_again(make_task(plan.config.task), kept, plan.samples)
+            counted = figures(results, summary.seconds)
+            summary = replace(summary, **vars(counted), grader=plan.grader)
+            _say(summary)
+        write_json(staged / "results.json", [result.to_json() for result in results])
+        write_json(staged / evaluation.manifest, summary.to_json())
 
     def _preview(self) -> None:
         from chattpl.preview import make_preview, print_preview
@@ -130,6 +167,13 @@ class CellRun:
         if not (plan.folder / "summary.json").is_file():
             self._record(plan.folder)
         print_preview(preview, plan.encoding.tokenizer, plan.folder / "preview.json")
+
+
+def _say(summary: Summary) -> None:
+    logger.info(
+        "%s: accuracy %.1f %% [%.1f, %.1f]", summary.cell,
+        100 * summary.accuracy, 100 * summary.ci_low, 100 * summary.ci_high,
+    )  # fmt: skip
 
 
 def summary_of(plan: CellPlan, questions: Questions, counted: Figures) -> Summary:
@@ -143,6 +187,7 @@ def summary_of(plan: CellPlan, questions: Questions, counted: Figures) -> Summar
         changes={**cell.model_changes, **cell.eval_changes},
         model_name=cell.model_name,
         task=config.task.name,
+        split=config.eval.split,
         train_format=cell.train_format,
         train_method=cell.method,
         train_masking=cell.masking,
@@ -150,10 +195,11 @@ def summary_of(plan: CellPlan, questions: Questions, counted: Figures) -> Summar
         seed=config.seed,
         **vars(counted),
         engine=config.engine.name,
-        device=plan.engine_spec.device,
+        **conditions(plan.engine_spec.device),
         stop={"token_ids": list(plan.stop.token_ids), "strings": list(plan.stop.strings)},
         model_fingerprint=plan.asked_model.fingerprint,
         prompt_fingerprint=questions.fingerprint,
+        grader=plan.grader,
         versions=versions(),
         fingerprint=plan.evaluation.fingerprint,
         inputs=dict(plan.evaluation.inputs),

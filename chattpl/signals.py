@@ -1,7 +1,8 @@
 """Ctrl-C and a cluster's SIGTERM: end in order, with what was done kept.
 
-Outside a training run a signal raises `Interrupted` where the program stands. Within one it waits for the end of
-the step, so that a checkpoint can be written; a second signal does not wait.
+Outside a training run a signal raises `Interrupted` where the program stands. Within one it waits for a step after
+which the training can be resumed exactly, so that a checkpoint can be written, or for the end, so that the finished
+model is kept; a second signal does not wait.
 """
 
 import contextlib
@@ -44,17 +45,31 @@ def handled() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def deferred() -> Iterator[None]:
-    """Hold a signal back until the end, or until `pending` is asked; then raise it."""
-    _State.deferring, _State.pending = True, None
+def deferrable() -> Iterator[None]:
+    """Where `defer` may hold a signal back. One that still waits at the end is raised there."""
     try:
         yield
     finally:
-        _State.deferring = False
-    if _State.pending is not None:
-        raise Interrupted(_State.pending)
+        signum, _State.deferring, _State.pending = _State.pending, False, None
+    if signum is not None:
+        raise Interrupted(signum)
+
+
+def defer() -> None:
+    """Hold a signal back from here on."""
+    _State.deferring = True
 
 
 def pending() -> bool:
     """Whether a signal waits."""
     return _State.pending is not None
+
+
+def raise_pending() -> None:
+    """Wait no longer.
+
+    Raises:
+        Interrupted: a signal waits.
+    """
+    if _State.pending is not None:
+        raise Interrupted(_State.pending)

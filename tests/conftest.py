@@ -49,7 +49,7 @@ def tiny_formats(tiny_tokenizer) -> dict[str, Format]:
 
 @pytest.fixture(scope="session")
 def tiny_stop(tiny_tokenizer, tiny_formats) -> StopPolicy:
-    return stop_policy(tiny_tokenizer, declared_eos_ids(EMBEDDED), [], ["\nQuestion:"])
+    return stop_policy(tiny_tokenizer, declared_eos_ids(EMBEDDED))
 
 
 def spec(name: str, **changes) -> EngineSpec:

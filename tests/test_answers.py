@@ -6,14 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chattpl.tasks.answers import NumberGrading, format_number, parse_number
-from chattpl.tasks.base import Task
+from chattpl.tasks.answers import NumberGrading, extract_first, extract_last_box, extract_last_number
+from chattpl.tasks.forms import FORMS
+from chattpl.tasks.numbers import format_number, parse_number
 
-MINUS, EN_DASH, NO_BREAK_SPACE, THIN_SPACE = "\u2212", "\u2013", "\u00a0", "\u2009"
+NO_BREAK_SPACE, MINUS = "\u00a0", "\u2212"
 FULL_WIDTH = str.maketrans({character: chr(ord(character) + 0xFEE0) for character in "0123456789.,$%+-/"})
 
 
-class Numbers(NumberGrading, Task):
+class Numbers(NumberGrading):
     def name(self):
         return "numbers"
 
@@ -25,57 +26,7 @@ class Numbers(NumberGrading, Task):
 
 
 grader = Numbers()
-
-
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [
-        *((text, 18) for text in ("18", "+18", "018", "18.", "18.0", " 18 \n", "18!")),
-        *((text, "1/2") for text in (".5", "0.5", "0.50", "\u00bd", "1/2", "5e-1")),
-        *((text, -3) for text in ("-3", f"{MINUS}3", f"{EN_DASH}3", "-$3", "$-3", "-3.0", "-9/3", "-\\$3")),
-        *((text, 1234) for text in ("1,234", "1 234", "1{,}234", "1\\,234", "1,234.00", "$1,234", "1234")),
-        *((f"1{space}234{space}567", 1234567) for space in (" ", ",", NO_BREAK_SPACE, THIN_SPACE, "\u202f")),
-        *((text, None) for text in ("1,5", "0,234", "1,2345", "1,23,456", "1.2.3", "1.234,5", "3,4,5")),
-        *((text, 18) for text in ("$18", "\u20ac18", "\u00a318", "18 \u20ac", "18\u20ac", "$ 18", "\\$18")),
-        *((text, 18) for text in ("18 dollars", "18km", "18 km/h", "18 m^2", "18 dollars per day.", "18 sq. ft")),
-        *((text, 50) for text in ("50%", "50 %", "50\\%", "50 percent")),
-        *((text, "3/4") for text in ("3/4", "3 / 4", "3\u20444", "3\u22154", "\u00be", "0.75")),
-        *((text, "3/2") for text in ("1\u00bd", "1 \u00bd", "1 1/2", "3/2", "1.5")),
-        *((text, None) for text in ("3/0", "3/0.0", "1 1/0", "12/05/2024")),
-        *((text, 1000) for text in ("1e3", "1E3", "1.0e+3", "1000")),
-        *((text, None) for text in ("1e309", "1e-309", "1e999999999", "9" * 401, "1e" + "9" * 5000)),
-        *(
-            (text.translate(FULL_WIDTH), value)
-            for text, value in (("12", 12), ("$1,234.5", "2469/2"), ("-3/4", "-3/4"))
-        ),
-        *(
-            (text, 18)
-            for text in ("**18**", "\\boxed{18}", "$18$", "$\\boxed{18}$", "(18)", "`18`", "= 18", "\\(18\\)")
-        ),
-        *((text, None) for text in ("", "eighteen", "-", "$", ".", "x2", "18 or 19", "18 of 20", "10-3", "18\n19")),
-        *((text, None) for text in ("- 3", "1:5", "18. Then more", "\\frac{3}{4}", "18 is what we have found")),
-        ("1e3 m", 1000),
-        ("3 eggs", 3),
-        ("\u2153", "1/3"),
-        ("\u215b", "1/8"),
-    ],
-)
-def test_a_number_is_read_as_the_table_says(text, value):
-    assert parse_number(text) == (None if value is None else Fraction(value))
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(18, "18"), ("-1/2", "-0.5"), ("1/3", "1/3"), (100000, "100000"), (10**40 + 1, str(10**40 + 1)), (0, "0")],
-)
-def test_a_number_is_written_plainly(value, text):
-    assert format_number(Fraction(value)) == text
-
-
-@given(st.fractions())
-def test_what_is_written_is_read_back(value):
-    assert parse_number(format_number(value)) == value
-
+grader.form = FORMS["hashes"]
 
 WRITERS = (
     "{:f}".format,
@@ -100,7 +51,7 @@ WRITERS = (
 @given(
     value=st.decimals(-(10**12), 10**12, places=3) | st.integers(-(10**12), 10**12).map(Decimal),
     write=st.sampled_from(WRITERS),
-    before=st.sampled_from(["", "She has 3 left.\n", "5 + 6 = 11\n\n"]),
+    before=st.sampled_from(["", " ", "She has 3 left.\n", "5 + 6 = 11\n\n", "#### 4\n5 + 6 = 11\n"]),
     after=st.sampled_from(["", ".", "\n", "\nQuestion: Tom has 7 apples.\n#### 7"]),
 )
 def test_a_number_in_any_supported_form_after_the_marker_is_correct(value, write, before, after):
@@ -108,85 +59,86 @@ def test_a_number_in_any_supported_form_after_the_marker_is_correct(value, write
 
 
 @pytest.mark.parametrize(
-    ("output", "extracted"),
+    "output",
     [
-        ("It is 3.\n#### 18\nAnd 5.", "18"),
-        ("#### 18\n#### 19", "18"),
-        ("####\n#### 19", "19"),
-        ("####18", "18"),
-        ("####\n18", "18"),
-        ("**#### 18**", "18"),
-        ("#### **18**", "18"),
-        ("#### $\\boxed{18}$", "18"),
-        ("####: 18", "18"),
-        ("##### 18", "18"),
-        ("#### 1,234.50", "1234.5"),
-        ("#### none, so 5", "5"),
-        ("#### Step 1\nTwo and two.\n#### 4", "4"),
-        ("#### 1. Add\n2 + 2\n#### 2. Double\n4 * 2\n#### 8", "8"),
-        ("#### 18. Question: how many of 7?", "18"),
-        ("#### 1,5\nor 6", "6"),
-        ("First 3, then 12.", "12"),
-        ("Pages 5-10", "10"),
-        ("It fell to -4", "-4"),
-        ("\\boxed{18}", "18"),
-        ("She pays $1,234.", "1234"),
-        ("Half, that is 3/4 or 5/0", "0.75"),
-        ("None at all.", None),
-        ("####", None),
-        ("", None),
+        "#### 18",
+        "3 + 15 = 18\n#### 18",
+        "####18",
+        "#### $18",
+        "#### 18 dollars.",
+        "#### 18\n",
+        " #### 18",
+        "5\n #### 18",
     ],
 )
-def test_the_first_marked_number_is_extracted_else_the_last_one(output, extracted):
-    assert grader.extract_answer(output) == extracted
-
-
-@pytest.mark.parametrize("output", ["#### 18", "3 + 15\n#### 18", "####18", "#### $18", "#### 18 dollars", "#### 18\n"])
-def test_a_line_that_opens_with_the_marker_and_a_number_is_strict(output):
-    assert grader.grade(output, "18").strict
+def test_a_last_line_of_marker_and_number_is_strict(output):
+    grade = grader.grade(output, "18")
+    assert (grade.correct, grade.strict) == (True, True)
 
 
 @pytest.mark.parametrize(
-    "output", ["18", "So #### 18", "**#### 18**", "#### **18**", "####\n18", "##### 18", " #### 18", "\\boxed{18}"]
-)
+    "output",
+    ["18", "So #### 18", "**#### 18**", "#### **18**", "####\n18", "##### 18", "\\boxed{18}", "#### \\boxed{18}",
+     "#### 18\nThis is what she has.", "#### 9 + 9 = 18", "#### She has 18."],
+)  # fmt: skip
 def test_the_right_number_in_another_form_is_correct_but_not_strict(output):
     grade = grader.grade(output, "18")
     assert (grade.correct, grade.strict) == (True, False)
 
 
 @pytest.mark.parametrize(
+    ("output", "extracted"),
+    [("9 + 9 = 18\n#### 18", "18"), ("#### 12\n9 + 9 = 18. So \\boxed{18}.", None), ("#### 18\n\\boxed{19}", None),
+     ("#### 12\n9 + 9 = 18.\n\n#### 18\n\nQuestion: How many are 2 and 2?\n#### 4", "18")],
+)  # fmt: skip
+def test_strict_reads_what_is_committed_to_in_the_form(output, extracted):
+    assert grader.extractors()["strict"](output) == extracted
+
+
+@pytest.mark.parametrize(
     ("answer", "run_on"),
     [
         ("#### 18", ""),
-        ("#### 18.", ""),
-        ("#### 18 dollars", ""),
         ("#### 18 dollars per day.", "\n"),
-        ("#### 18 m^2", "\nNext"),
         ("#### 18%", "\n\nQuestion: 5"),
-        ("#### **18**", "\nIt is 19."),
-        ("#### $18$", ""),
+        ("#### **18**", "\nProblem: Tom has 5."),
         ("#### 18", " Question: Tom has 5"),
         ("#### 18", "Question: Tom has 5"),
-        ("#### 18", ". The next one"),
-        ("#### 18", " 19"),
-        ("#### 18", " because she sold all of them"),
         ("#### 18", "<|im_end|>"),
+        ("#### 18", "\n<|im_start|>user\nAnd 5?"),
+        ("#### 18", "\n#### 18\n#### 18\n#### 1"),
         ("#### 18", "#### 19"),
+        ("The answer is 18.", "\n\nQ: Is it 5?\nA: The answer is 5."),
+        ("\\boxed{18}", "\n\nUser: Thanks. And 5?"),
+        ("#### 18", "\n\nTom has 7 apples. He eats 2. How many are left?\n7 - 2 = 5\n#### 5"),
     ],
 )
-def test_the_answer_ends_with_its_unit_and_what_follows_is_run_on(answer, run_on):
-    output = f"9 + 9\n{answer}{run_on}"
-    assert output[: grader.answer_end(output)] == f"9 + 9\n{answer}"
-    assert grader.grade(output, "18").run_on == bool(run_on.strip())
+def test_the_reply_ends_where_another_question_or_a_repetition_begins(answer, run_on):
+    output = f"9 + 9 = 18\n{answer}{run_on}"
+    grade = grader.grade(output, "18")
+    assert (grade.extracted, grade.run_on) == ("18", bool(run_on.strip()))
+    assert output[: grader.answer_end(output)].rstrip() == f"9 + 9 = 18\n{answer}"
 
 
-@pytest.mark.parametrize("output", ["", "18", "####", "#### ", "#### none", "#### 3/0", "### 18", "#### Step 1"])
-def test_without_a_marked_number_no_answer_is_complete(output):
-    assert grader.answer_end(output) is None
+@pytest.mark.parametrize(
+    "output",
+    [
+        "",
+        "18",
+        "#### 18",
+        "Question: Tom has 18 apples.\nAnswer: #### 18",
+        "\\boxed{18}.\n\nThis is twice 9.",
+        "\\boxed{18}####",
+        "9 + 9 = 18\nThe answer is 18.\n#### 18",
+        "So \\boxed{18}. Let's check it.\n```output\n18\n```\nIt is \\boxed{18}.",
+    ],
+)
+def test_a_reply_that_stays_with_its_question_did_not_run_on(output):
+    assert not grader.grade(output, "18").run_on
 
 
 def test_text_that_ran_on_is_not_graded():
-    grade = grader.grade("#### 18\n\nQuestion: Tom has 7 apples.\n#### 7", "7")
+    grade = grader.grade("9 + 9 = 18\n#### 18\n\nQuestion: Tom has 7 apples.\n#### 7", "7")
     assert (grade.extracted, grade.correct, grade.run_on) == ("18", False, True)
 
 
@@ -206,12 +158,68 @@ def test_numbers_are_compared_exactly(extracted, gold, equal):
     assert grader.check_answer(extracted, gold) is equal
 
 
+GUESSED = "#### 12\nShe has 9 + 9 = 18.\nSo it is \\boxed{18}, 2 more than 16."
+
+
+def test_the_rules_read_a_guess_a_box_and_a_last_number():
+    read = {rule: extract(GUESSED) for rule, extract in grader.extractors().items()}
+    assert read == {"committed": "18", "strict": None, "first": "12", "last_number": "16", "last_box": "18"}
+    assert grader.grade_by_rule(GUESSED, "18") == {
+        "committed": True, "strict": False, "first": False, "last_number": False, "last_box": True,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("output", ["", "None at all.", "\\boxed{}", "####"])
+def test_every_rule_reads_nothing_from_nothing(output):
+    assert set(grader.grade_by_rule(output, "18").values()) == {False}
+
+
+@pytest.mark.parametrize(
+    ("extract", "output", "extracted"),
+    [
+        (extract_first, "#### 18\n#### 19", "18"),
+        (extract_first, "It is 3. The answer is 18. Then 4.", "18"),
+        (extract_first, "First 3, then 12", "12"),
+        (extract_last_number, "#### 18\nand 1,234.50 more", "1234.5"),
+        (extract_last_box, "\\boxed{1} or \\boxed{\\text{about } 18}, 4", "18"),
+        (extract_last_box, "18", None),
+    ],
+)
+def test_the_simple_rules_read_what_their_names_say(extract, output, extracted):
+    assert extract(output) == extracted
+
+
 HOSTILE = ("9", "1,", "1,111,", "1 111 111,5 ", "111 ", ".", ",1", "-", "$", "#", "####", "#### 1,5 ", "#### **", "1/")
 HOSTILE += ("\n", "#### \n", "e9", "1e", "1e999999 ", "\\boxed{", "1 1/", "\u00bd", "$-", "a", " ", "#### 1. a ")
+HOSTILE += (
+    "```a\n",
+    "a\n```a\nb\n```\n",
+    "#### 1\na=1\n",
+    "#### 1\n",
+    "\\boxed{1}\n",
+    "}",
+    "\\boxed{1",
+    ". A",
+    ", so ",
+    "=",
+    "1=",
+)
+HOSTILE += (
+    "answer is ",
+    "The answer is 1.\n",
+    "Question: 1",
+    "Q: ",
+    "How many?\n",
+    "</think>",
+    "> ",
+    "if ",
+    "\\frac{1}{",
+    "Therefore, 1\n",
+)
 
 
 @pytest.mark.parametrize("piece", HOSTILE)
-@pytest.mark.parametrize("start", ["", "#### ", "#### 1", "1"])
+@pytest.mark.parametrize("start", ["", "#### ", "#### 1", "1", "1 = 1\n#### 2\n"])
 def test_hostile_text_of_100k_characters_is_graded_in_less_than_a_second(start, piece):
     output = (start + piece * 100_000)[:100_000]
     began = time.process_time()
@@ -220,8 +228,37 @@ def test_hostile_text_of_100k_characters_is_graded_in_less_than_a_second(start, 
     assert time.process_time() - began < 1
 
 
-@given(st.text(alphabet="0123456789.,/ -+$#*e\n{}\\%\u00bd\u2212a"))
+PIECES = (
+    "9 + 9 = 18",
+    "#### 18",
+    "#### 4",
+    "\n",
+    " ",
+    "\\boxed{18}",
+    "\\boxed{}",
+    ". ",
+    "So she has 7",
+    "The answer is 5.",
+    "####",
+)
+PIECES += (
+    "Question: How many?",
+    "How many?",
+    "```python\n",
+    "```",
+    "```output\n7\n```",
+    "= 3",
+    "1. ",
+    "Therefore, ",
+    "</think>",
+)
+
+
+@given(
+    st.lists(st.sampled_from(PIECES), max_size=14).map("".join)
+    | st.text(alphabet="0123456789.,/ -+$#*e\n{}\\%\u00bd\u2212a=")
+)
 def test_any_text_is_graded_alike_before_and_after_it_is_cut(output):
     end = grader.answer_end(output)
     assert grader.extract_answer(output[:end]) == grader.extract_answer(output)
-    assert grader.answer_end(output[:end]) == end
+    assert grader.grade(output, "18").correct == (grader.extract_answer(output) == "18")

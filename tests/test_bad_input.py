@@ -60,6 +60,8 @@ NAMES = [
     case("TRL field of SFT", "sft.learning_rat=1e-3", "sft.learning_rat", "'learning_rate'"),
     case("TRL field of GRPO", "train.method=grpo grpo.num_generation=4", "grpo.num_generation", "'num_generations'"),
     case("field that is chattpl's", "sft.output_dir=/tmp/x", "sft.output_dir", "cannot be set"),
+    case("optimizer without masters", "model=smollm2_135m sft.optim=adafactor", "sft.optim=adafactor", "adamw_torch"),
+    case("masters in float16", "model.train_dtype=float16", "model.train_dtype=float16", "model.master_weights=false"),
     case("seed of the trainer", "sft.seed=3", "sft.seed", "seed="),
     case("checkpoints without the optimizer", "sft.save_only_model=true", "sft.save_only_model", "resumed"),
     case("data that is not skipped", "sft.ignore_data_skip=true", "sft.ignore_data_skip", "resumed"),

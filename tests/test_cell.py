@@ -175,6 +175,7 @@ DEFAULTS = [
     "eval.temperature=0",
     "model.attn_implementation=null",
     "model.trust_remote_code=false",
+    "model.master_weights=false",
     "formats.chat.shots=0",
     "formats.chat.turns=false",
     "formats.chat.template_kwargs.enable_thinking=false",
@@ -237,10 +238,17 @@ def test_whatever_decides_a_model_is_in_its_name_and_its_fingerprint(override):
     assert digest(changed.model_keys) != digest(usual.model_keys)
 
 
+def test_master_weights_count_where_weights_are_trained_in_bfloat16():
+    bfloat16 = cell("model.train_dtype=bfloat16")
+    without = cell("model.train_dtype=bfloat16", "model.master_weights=false")
+    assert named(without) != named(bfloat16)
+    assert bfloat16.model_keys["model.master_weights"] is True
+
+
 EVAL_CHANGES = [
     "eval.max_tokens=9",
     "eval.temperature=1",
-    "eval.stop=[]",
+    "eval.stop=['\nNext:']",
     "engine.max_model_len=512",
     "task.test_limit=5",
 ]
@@ -254,7 +262,7 @@ def test_whatever_decides_the_figures_alone_leaves_the_model_as_it_is(override):
     assert digest(changed.eval_keys) != digest(usual.eval_keys)
 
 
-@pytest.mark.parametrize("override", ["engine.name=transformers", "engine.max_model_len=512", "eval.stop=[]"])
+@pytest.mark.parametrize("override", ["engine.name=transformers", "engine.max_model_len=512", "eval.stop=['\nNext:']"])
 def test_the_rollouts_engine_and_end_count_for_grpo_alone(override):
     assert cell(override).model_keys == cell().model_keys
     assert cell("method=grpo", override).model_keys != cell("method=grpo").model_keys

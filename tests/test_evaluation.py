@@ -10,6 +10,7 @@ from chattpl.evaluation import Answers, ask, make_questions
 from chattpl.formats import StopPolicy, decode_completion
 from chattpl.generation import Completion, Engine, Sampling
 from chattpl.grading import figures, grade
+from chattpl.report.stats import mean_interval
 from chattpl.results import Result
 from chattpl.tasks import Sample
 from chattpl.tasks.arithmetic import Arithmetic
@@ -102,9 +103,15 @@ def test_a_test_set_of_which_nothing_fits_is_an_error(tiny_formats):
 
 
 def entry(correct: bool, **changes) -> Result:
-    grading = {"output": "", "extracted": "1", "correct": correct, "strict": correct, "run_on": False,
+    rules = {"committed": correct, "strict": correct, "last_number": True}
+    grading = {"output": "", "extracted": "1", "correct": correct, "strict": correct, "rules": rules, "run_on": False,
                "stop_reason": "eos", "completion_tokens": 10, "fits": True, **changes}  # fmt: skip
     return Result(index=0, question="q", gold="1", **grading)
+
+
+def sampled(*correct: bool) -> Result:
+    """A question with several answers."""
+    return entry(correct[0], answers=[entry(each).to_json() for each in correct])
 
 
 def test_the_figures_of_a_cell_are_counts_over_its_entries():
@@ -120,10 +127,46 @@ def test_the_figures_of_a_cell_are_counts_over_its_entries():
     assert counted.ci_low < 0.5 < counted.ci_high
 
 
+def test_the_accuracy_is_counted_under_every_grading_rule():
+    counted = figures([entry(True), entry(False), sampled(False, False), sampled(False, True)], 1.0)
+    assert counted.accuracy_by_rule == {"committed": 2 / 6, "strict": 2 / 6, "last_number": 1.0}
+
+
+def test_a_prompt_that_does_not_fit_is_wrong_under_every_grading_rule(tiny_formats, tmp_path):
+    samples = [Sample("Short?", "#### 1", "1"), Sample("Long? " * 300, "#### 2", "2")]
+    questions, answers = make_questions(samples, tiny_formats["raw"], 64, 256), Answers(tmp_path / "a.jsonl")
+    run(Echo(), questions, answers)
+    right, missing = grade(Arithmetic(), questions, answers, lambda ids: "#### 1", 1)
+    assert right.rules["committed"]
+    assert missing.rules == dict.fromkeys(right.rules, False)
+
+
 def test_several_answers_to_a_question_give_the_mean_and_pass_at_k():
-    wrong, right = entry(False).to_json(), entry(True).to_json()
-    entries = [entry(True, answers=[right, wrong]), entry(False, answers=[wrong, wrong])]
-    counted = figures(entries, 1.0)
+    counted = figures([sampled(True, False), sampled(False, False)], 1.0)
     assert counted.n == 2
     assert counted.accuracy == 0.25
     assert counted.pass_at_k == {1: 0.25, 2: 0.5}
+
+
+def test_correct_answers_are_counted_out_of_all_answers():
+    counted = figures([sampled(True, True, False, True), sampled(False, False, False, True)], 1.0)
+    assert (counted.n, counted.num_samples, counted.num_answers, counted.correct) == (2, 4, 8, 4)
+    assert counted.accuracy == counted.correct / counted.num_answers
+
+
+def test_a_cell_with_one_answer_to_a_question_has_no_figures_of_several():
+    counted = figures([entry(True), entry(False)], 1.0)
+    assert {counted.num_samples, counted.num_answers, counted.pass_at_k, counted.pass_at_k_ci} == {None}
+
+
+def test_the_interval_of_several_answers_is_narrower_than_that_of_one_and_wider_than_if_all_were_independent():
+    counted = figures([sampled(True, True, True, False)] * 20 + [sampled(False, False, True, False)] * 20, 1.0)
+    widths = [high - low for low, high in (mean_interval([1, 0] * 20), mean_interval([1, 0] * 80))]
+    assert widths[1] < counted.ci_high - counted.ci_low < widths[0]
+
+
+def test_every_k_of_pass_at_k_has_an_interval_that_is_clustered_by_question():
+    counted = figures([sampled(True, False, True, False)] * 10 + [sampled(False, False, False, False)] * 30, 1.0)
+    assert set(counted.pass_at_k_ci) == set(counted.pass_at_k) == {1, 2, 4}
+    assert counted.pass_at_k_ci[1] == pytest.approx([counted.ci_low, counted.ci_high])
+    assert counted.pass_at_k_ci[4] == pytest.approx(mean_interval([1] * 10 + [0] * 30))

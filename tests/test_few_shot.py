@@ -187,7 +187,7 @@ def test_all_prompts_begin_with_the_same_examples(kind, turns):
 def test_examples_change_no_end_token_and_no_stop_policy(kind, turns):
     plain, shown = FORMATS[kind](known("tiny")), FORMATS[kind](known("tiny"), examples=SHOTS, turns=turns)
     assert shown.end_token_id == plain.end_token_id
-    assert stop_policy(known("tiny"), [], [shown.end_token_id], []) == stop_policy(known("tiny"), [], [], [])
+    assert stop_policy(known("tiny"), [], shown) == stop_policy(known("tiny"), [])
 
 
 @every_tokenizer

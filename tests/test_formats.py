@@ -1,6 +1,7 @@
 """One encoding: ids of prompts and answers, end tokens, BOS, hostile content, on real tokenizers."""
 
 import functools
+import itertools
 import re
 
 import pytest
@@ -222,23 +223,41 @@ def test_a_chat_format_without_any_end_token_is_refused():
 
 def test_every_declared_end_token_stops_generation():
     tokenizer = known("qwen3")
-    policy = stop_policy(tokenizer, [151645, 151643, 151644], [], ["\nQuestion:"])
+    policy = stop_policy(tokenizer, [151645, 151643, 151644])
     assert policy == StopPolicy((151643, 151644, 151645), ("\nQuestion:",))
 
 
 @every_tokenizer
 def test_the_stop_policy_is_the_same_whichever_formats_are_in_use(name):
     tokenizer = known(name)
-    ends = [chat(tokenizer).end_token_id, raw(tokenizer).end_token_id]
-    policies = [stop_policy(tokenizer, [tokenizer.eos_token_id], some, []) for some in ([], ends[:1], ends[1:], ends)]
-    assert len(set(policies)) == 1
-    assert set(policies[0].token_ids) == set(ends)
+    forms = chat(tokenizer), raw(tokenizer)
+    pairs = itertools.product((None, *forms), repeat=2)
+    policies = {stop_policy(tokenizer, [tokenizer.eos_token_id], taught, asked) for taught, asked in pairs}
+    assert len(policies) == 1
+    assert set(policies.pop().token_ids) == {form.end_token_id for form in forms}
 
 
 def test_an_end_token_of_ones_own_stops_generation():
     tokenizer = known("tiny")
     own = tokenizer.convert_tokens_to_ids("<|im_start|>")
-    assert own in stop_policy(tokenizer, [], [raw(tokenizer, eos="<|im_start|>").end_token_id], []).token_ids
+    assert own in stop_policy(tokenizer, [], raw(tokenizer, eos="<|im_start|>")).token_ids
+
+
+@pytest.mark.parametrize(
+    ("prompt", "beginning"),
+    [
+        ("Q: {question}\nA:", "\nQ:"),
+        ("{question}\n", None),
+        ("Solve this.\n\n### Problem\n{question}\n### Solution\n", "\nSolve this."),
+        ("Solve this.\n### Problem: {question}\n### Solution:", "\n### Problem:"),
+    ],
+)
+def test_what_begins_the_next_question_of_a_raw_format_stops_generation(prompt, beginning):
+    form = raw(known("tiny"), prompt=prompt)
+    plain = ("\nQuestion:",)
+    expected = (*plain, beginning) if beginning else plain
+    assert stop_policy(known("tiny"), [], taught=form).strings == expected
+    assert stop_policy(known("tiny"), [], asked=form).strings == expected
 
 
 def test_a_model_without_a_template_has_a_stop_policy():
@@ -246,7 +265,7 @@ def test_a_model_without_a_template_has_a_stop_policy():
     tokenizer.chat_template = None
     tokenizer.eos_token = None
     ends = tokenizer.convert_tokens_to_ids(["<|endoftext|>"])
-    assert stop_policy(tokenizer, [], [], []).token_ids == tuple(ends)
+    assert stop_policy(tokenizer, []).token_ids == tuple(ends)
 
 
 # --- content is content
@@ -381,7 +400,7 @@ def tiny_with_bos():
 @every_tokenizer
 def test_a_completion_is_decoded_without_its_end_token(name):
     tokenizer = known(name)
-    stop = stop_policy(tokenizer, [], [], [])
+    stop = stop_policy(tokenizer, [])
     for form in (chat(tokenizer), raw(tokenizer)):
         answer = form.example(QUESTION, ANSWER).answer_ids
         assert decode_completion(tokenizer, answer, stop).strip() == ANSWER
@@ -407,5 +426,5 @@ def test_an_end_token_that_also_pads_is_taken_off_however_often_it_stands_there(
     tokenizer = changeable("tiny")
     tokenizer.pad_token = tokenizer.eos_token
     ids = tokenizer(ANSWER, add_special_tokens=False).input_ids
-    stop = stop_policy(tokenizer, [], [], [])
+    stop = stop_policy(tokenizer, [])
     assert decode_completion(tokenizer, [*ids, *[tokenizer.pad_token_id] * 3], stop) == ANSWER

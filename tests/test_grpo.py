@@ -160,7 +160,7 @@ def test_a_rollout_from_other_prompt_ids_is_refused(transformers_engine, tiny_st
     sampling = Sampling(8, 1.0, 1.0, tiny_stop, logprobs=True)
     rollouts = Rollouts(transformers_engine, sampling, [[1, 2, 3]], seed=0)
     with pytest.raises(AssertionError, match="a rollout would start from other ids than evaluation uses"):
-        rollouts.generate([[1, 2, 4]], None, 1)
+        rollouts([[1, 2, 4]], None)
 
 
 def test_the_reward_is_the_graders_verdict(plain_run, samples):

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from chattpl.errors import UserError
+from chattpl.tasks.forms import FORMS
 from chattpl.tasks.gsm8k import GSM8K
 from chattpl.tasks.jsonl import read_jsonl
 
@@ -30,6 +31,11 @@ def run_python(code: str, **environment: str) -> str:
         [sys.executable, "-c", code], cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, check=True
     )
     return done.stdout.strip()
+
+
+def test_the_working_is_the_answer_without_its_last_line(folder):
+    task = GSM8K(str(folder))
+    assert task.working(task.load_train()[0]) == "3*400 = 1200"
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
@@ -137,6 +143,7 @@ def test_read_jsonl_gives_all_fields_of_all_lines(tmp_path):
 @pytest.mark.parametrize(("split", "count"), [("train", 7473), ("test", 1319)])
 def test_each_real_answer_is_graded_correct_and_strict_against_its_own_gold(split, count):
     task = GSM8K(str(REAL))
+    task.form = FORMS["hashes"]
     samples = getattr(task, f"load_{split}")()
     grades = [task.grade(sample.answer, sample.gold) for sample in samples]
     assert len(grades) == count

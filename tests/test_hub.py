@@ -29,6 +29,7 @@ configs:
 """
 OTHER_FILES = ("pytorch_model.bin", "model.gguf", "README.md", "consolidated.safetensors", "onnx/config.json")
 CODE = "modeling_micro.py"
+TEMPLATE = "additional_chat_templates/tools.jinja"
 WEIGHTS = "model.safetensors"
 CELL = ["model.path=org/micro", "task=gsm8k", "task.source=org/sums", "train.method=none"]
 TRAINING = ["task=gsm8k", "train.method=sft", "sft.max_steps=1", "stage=train"]
@@ -70,7 +71,9 @@ def hub(micro_model, tmp_path_factory) -> Iterator[Hub]:
     model, data = root / "models/org", root / "datasets/org"
     shutil.copytree(micro_model, model / "micro")
     (model / "micro/onnx").mkdir()
-    for name in (*OTHER_FILES, CODE):
+    (model / "micro" / TEMPLATE).parent.mkdir()
+    (model / "micro" / TEMPLATE).write_text("{{ tools }}")
+    for name in (*OTHER_FILES, CODE, "onnx/export.py"):
         (model / "micro" / name).write_text("{}")
     write_rows(data / "sums/main", "train", "test")
     write_rows(data / "sums/socratic", "socratic")
@@ -158,7 +161,8 @@ def local(root: Path) -> list[str]:
 
 def needed(model: Path) -> list[str]:
     """The files of the model that make it one, apart from its weights."""
-    return sorted({path.name for path in model.iterdir() if path.is_file()} - {*OTHER_FILES, CODE, WEIGHTS})
+    files = {path.name for path in model.iterdir() if path.is_file()} - {*OTHER_FILES, CODE, WEIGHTS}
+    return sorted(files | {TEMPLATE})
 
 
 def test_the_samples_are_the_rows_of_the_asked_configuration_in_their_order(cell):
@@ -196,11 +200,18 @@ def test_weights_that_a_preview_left_out_are_missed_without_the_hub(run, preview
 def test_code_is_downloaded_where_it_is_trusted(run, hub, tmp_path):
     before = len(hub.asked)
     run("model.path=org/micro", "model.trust_remote_code=true", *NO_DATA, cwd=tmp_path)
-    assert f"models/org/micro/{CODE}" in hub.fetched(hub.asked[before:])
+    fetched = hub.fetched(hub.asked[before:])
+    assert f"models/org/micro/{CODE}" in fetched
+    assert "models/org/micro/onnx/export.py" not in fetched
 
 
 def test_a_model_is_trained_on_cached_files_while_the_hub_cannot_be_reached(trained):
     assert trained.read("train.json")["steps"] == 1
+
+
+def test_a_trained_model_keeps_the_additional_chat_templates(trained):
+    (copy,) = trained.folder.glob(f"outputs/s/models/*/{TEMPLATE}")
+    assert copy.read_text() == "{{ tools }}"
 
 
 def test_the_same_files_in_local_folders_find_the_training_done(run, hub, trained):

@@ -8,12 +8,16 @@ import pytest
 
 from chattpl.errors import UserError
 from chattpl.tasks import math500
+from chattpl.tasks.boxes import find_boxes, without_boxes
+from chattpl.tasks.forms import FORMS
+from chattpl.tasks.formulas import read_formula
 from chattpl.tasks.math500 import Math500
 
 REAL = Path(__file__).parents[1].parent / "shared" / "data" / "math500"
 needs_real = pytest.mark.skipif(not REAL.is_dir(), reason="MATH-500 is not at ../shared/data/math500")
 
 task = Math500()
+task.form = FORMS["boxed"]
 
 
 def write(path, *rows):
@@ -32,8 +36,24 @@ def write(path, *rows):
         ("\\boxed{Evelyn}", "\\text{Evelyn}"),
         ("\\boxed {27}", "27"),
         ("\\boxed{\\{1, 2\\}}", "\\{1,2\\}"),
+        ("\\boxed{50\\%}", "50"),
+        ("\\boxed{50}", "50\\%"),
+        ("\\fbox{27}", "27"),
+        ("It is \\boxed 27.", "27"),
+        ("$\\boxed{2}$ and $\\boxed{3}$", "2, 3"),
+        ("\\boxed{3},\\ \\boxed{2}", "2,3"),
+        ("First \\boxed{2}, which is even. So \\boxed{3}", "3"),
+        ("That is $\\boxed{\\frac{1}{2}$.", "0.5"),
+        ("That is \\boxed{\\frac{1}{2}", "0.5"),
         ("The answer is 27.", "27"),
         ("The answer is $\\frac{3}{4}$.", "3/4"),
+        ("It is $5$.\n\n**Answer:** \\(\\frac{3}{4}\\) of it", "3/4"),
+        ("The answer is\n\\[ 12 \\]", "12"),
+        ("We have $1 + 1 = 2$.\n#### \\frac{3}{4}", "3/4"),
+        ("We have $x = 2$, so $x^2 + 1 = 4 + 1 = 5$.", "5"),
+        ("It is half of it.\n\\left(3, \\frac{\\pi}{2}\\right)", "(3, \\pi/2)"),
+        ("We have x = 3. Hence there are 12 ways.", "12"),
+        ("<think>\\boxed{26}</think>\nThe answer is 27.", "27"),
     ],
 )
 def test_an_equal_answer_is_correct(output, gold):
@@ -42,7 +62,17 @@ def test_an_equal_answer_is_correct(output, gold):
 
 @pytest.mark.parametrize(
     "output",
-    ["\\boxed{28}", "\\boxed{27", "\\boxed{}", "", "No idea.", "\\boxed{\\frac{27}}", "\\boxed{\\}}", "{" * 99],
+    [
+        "\\boxed{28}",
+        "\\boxed{27",
+        "\\boxed{27}\\boxed{28}",
+        "\\boxed{}",
+        "",
+        "No idea.",
+        "\\boxed{\\frac{27}}",
+        "\\boxed{\\}}",
+        "{" * 99,
+    ],
 )
 def test_any_other_answer_is_not_correct(output):
     assert not task.grade(output, "27").correct
@@ -70,32 +100,46 @@ def test_only_a_closed_box_is_strict(output, strict):
     ],
 )
 def test_the_last_closed_box_with_something_in_it_is_extracted(output, extracted):
-    assert task.extract_strict(output) == extracted
+    assert task.form.find(output) == extracted
+
+
+def test_the_boxes_of_a_text_are_found_and_taken_off():
+    text = "{ \\boxed{1} or \\fbox{\\{2\\}}, \\boxed 3, \\boxed{\\boxed{4}} \\boxed{5"
+    assert [box.content for box in find_boxes(text)] == ["1", "\\{2\\}", "3", "\\boxed{4}"]
+    assert without_boxes(text) == "{ 1 or \\{2\\}, 3, \\boxed{4} \\boxed{5"
 
 
 @pytest.mark.parametrize(
     ("answer", "run_on"),
     [
         ("\\boxed{27}", ""),
-        ("$\\boxed{27}$.", "\n"),
         ("\\[\n\\boxed{27}\n\\]", "\n\nProblem: \\boxed{28}"),
-        ("$$\\boxed{27}.$$", "\nNext"),
-        ("\\begin{align*}\nx &= \\boxed{27}\n\\end{align*}", "\nNext"),
         ("$\\boxed{27}$ square units.", " Now the next problem: \\boxed{28}."),
-        ("**$\\boxed{27}$**", "\nIs it \\boxed{28}?"),
-        ("\\boxed{27}<|im_end|>", "\n28"),
+        ("**$\\boxed{27}$**", "\n\n**Question 2:** Is it \\boxed{28}?"),
+        ("\\boxed{27}", "<|im_end|>\n28"),
+        ("The answer is $27$.", "\n\nQ: What is 2 * 14?\nA: $\\boxed{28}$"),
     ],
 )
-def test_the_answer_ends_with_its_sentence_and_formula_and_what_follows_is_run_on(answer, run_on):
+def test_the_reply_ends_where_another_question_begins(answer, run_on):
     output = f"In \\boxed{{}}: {answer}{run_on}"
-    assert output[: task.answer_end(output)] == f"In \\boxed{{}}: {answer}"
     grade = task.grade(output, "27")
-    assert (grade.correct, grade.run_on) == (True, bool(run_on.strip()))
+    assert (grade.correct, grade.run_on) == (True, bool(run_on))
+    assert output[: task.answer_end(output)].rstrip() == f"In \\boxed{{}}: {answer}"
 
 
-@pytest.mark.parametrize("output", ["", "27", "\\boxed{27", "\\boxed{}", "boxed{27}"])
-def test_without_a_closed_box_no_answer_is_complete(output):
+@pytest.mark.parametrize(
+    "output", ["", "27", "\\boxed{27}.\n\nThis is 3 times 9.", "Problem: What is it?\n\\boxed{27}"]
+)
+def test_a_reply_that_stays_with_its_question_has_no_end(output):
     assert task.answer_end(output) is None
+
+
+def test_the_rules_read_boxes_and_numbers():
+    output = "Perhaps $\\boxed{12}$, no: $x = \\boxed{\\frac{1}{2}}$, which is 2 / 4."
+    read = {rule: extract(output) for rule, extract in task.extractors().items()}
+    half = "\\frac{1}{2}"
+    assert read == {"committed": half, "strict": half, "first": "12", "last_number": "0.5", "last_box": half}
+    assert task.grade_by_rule(output, "0.5") == dict.fromkeys(read, True) | {"first": False}
 
 
 def test_the_grader_works_in_any_thread():
@@ -130,12 +174,15 @@ def test_grading_says_nothing(capfd):
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("piece", ["\\boxed{", "{", "\\boxed{1}", "}", "\\", " ", "$", "\\boxed ", "\\boxed{}"])
+@pytest.mark.parametrize(
+    "piece",
+    ["\\boxed{", "{", "\\boxed{1}", "}", "\\", " ", "$", "\\boxed ", "\\boxed{}", "answer is ", "#### a\n", "=", "\\["],
+)
 def test_hostile_text_of_100k_characters_is_cut_in_less_than_a_second(piece):
     output = ("\\boxed{1}" + piece * 100_000)[:100_000]
     began = time.process_time()
-    task.extract_strict(output[: task.answer_end(output)])
-    task.extract_strict(output)
+    task.form.find(output[: task.answer_end(output)])
+    read_formula(output)
     assert time.process_time() - began < 1
 
 

@@ -24,18 +24,19 @@ from rich.console import Console
 
 from chattpl.errors import UserError
 from chattpl.report import print_table, write_report
-from chattpl.report.collect import collect_cells, to_frame
+from chattpl.report.collect import COMPARISON, collect_cells, to_frame
+from chattpl.report.contrasts import compare_formats
 from chattpl.report.figures import FIGURES
 from chattpl.report.heatmap import accuracy_heatmap
 from chattpl.report.page import render
-from chattpl.report.pairs import compare_formats
-from chattpl.report.stats import wilson_interval
-from chattpl.results import COMPARISON, SCHEMA, Result, Summary
+from chattpl.report.stats import mean_interval
+from chattpl.results import SCHEMA, Result, Summary
+from chattpl.train_report import TrainReport
 
 ROOT = Path(__file__).parents[1]
 PICTURES = tuple(f"{name}.png" for name in FIGURES)
 VECTORS = tuple(f"{name}.svg" for name in FIGURES)
-FILES = ("comparison.csv", "report.md", *PICTURES, *VECTORS)
+FILES = ("comparison.csv", "contrasts.csv", "report.md", *PICTURES, *VECTORS)
 TRAININGS = {
     "sft_chat_template": ("chat", "sft", "answer"),
     "grpo_chat_template": ("chat", "grpo", None),
@@ -53,26 +54,37 @@ HOSTILE = "x|<img src=1 onerror=alert(1)>`[a](http://evil)*b*$y$"
 
 
 def add_cell(
-    study: Path, model: str, eval_format: str, right: range, n: int = 100, suffix: str = "", **changes
+    study: Path, model: str, eval_format: str, right: range, n: int = 100, suffix: str = "", rules=None, **changes
 ) -> Path:
-    """A finished cell that answered the samples in `right` correctly; `changes` are fields of its summary."""
-    results = [result_of(index, index in right) for index in range(n)]
+    """A finished cell that answered the samples in `right` correctly; `changes` are fields of its summary.
+
+    `rules` has the samples that are right by the name of each further grading rule.
+    """
+    rules = {"committed": right, "strict": right} | (rules or {})
+    results = [
+        result_of(index, index in right, {name: index in each for name, each in rules.items()}) for index in range(n)
+    ]
     correct = sum(result["correct"] for result in results)
-    low, high = wilson_interval(correct, n)
+    low, high = map(float, mean_interval([result["correct"] for result in results]))
+    by_rule = {name: sum(result["rules"][name] for result in results) / n for name in rules}
     train_format, method, masking = TRAININGS[model.split("--")[0]]
     folder = study / "eval" / f"{model}_eval_{eval_format}{suffix}"
     fields = {
         **{"schema": SCHEMA, "study": study.name, "cell": folder.name, "group": model + suffix, "changes": {}},
-        **{"model_name": model, "task": "arithmetic", "eval_format": eval_format, "seed": 0},
+        **{"model_name": model, "task": "arithmetic", "split": "test", "eval_format": eval_format, "seed": 0},
         **{"train_format": train_format, "train_method": method, "train_masking": masking},
         **{"n": n, "correct": correct, "accuracy": correct / n, "ci_low": low, "ci_high": high},
-        **{"strict_accuracy": correct / n, "no_answer_rate": 0.0, "truncated_rate": 0.0, "run_on_rate": 0.0},
+        **{"accuracy_by_rule": by_rule, "strict_accuracy": by_rule["strict"]},
+        **{"no_answer_rate": 0.0, "truncated_rate": 0.0, "run_on_rate": 0.0},
         **{"mean_completion_tokens": 31.5, "seconds": 2.0, "tokens_per_second": 640.0},
         **{
             "engine": "vllm",
             "device": "cpu",
+            "hardware": "Xeon",
+            "threads": 2,
             "stop": {"strings": []},
             "inputs": {},
+            "grader": "0" * 64,
             "fingerprint": f"{study.name:0<64}",
         },
         **{"model_fingerprint": f"{model:0<64}", "prompt_fingerprint": f"{eval_format:0<64}"},
@@ -84,12 +96,12 @@ def add_cell(
     return folder
 
 
-def result_of(index: int, correct: bool) -> dict:
+def result_of(index: int, correct: bool, rules: dict[str, bool]) -> dict:
     output = f"#### {index + 1}"
     return Result(
         **{"index": index, "question": f"{index} + 1?", "gold": str(index + 1), "output": output},
-        **{"extracted": str(index + 1), "correct": correct, "strict": correct, "run_on": False},
-        **{"stop_reason": "eos", "completion_tokens": 9, "fits": True},
+        **{"extracted": str(index + 1), "correct": correct, "strict": rules["strict"], "rules": rules},
+        **{"run_on": False, "stop_reason": "eos", "completion_tokens": 9, "fits": True},
     ).to_json()
 
 
@@ -253,7 +265,7 @@ def test_comparison_csv_holds_the_figures_of_the_summaries(study):
     write_report(study)
     row = pandas.read_csv(study / "report/comparison.csv").set_index("cell").loc["sft_chat_template_eval_chat"]
     assert (row["n"], row["correct"], row["accuracy"], row["train_masking"]) == (100, 80, 0.8, "answer")
-    assert (row["ci_low"], row["ci_high"]) == pytest.approx(wilson_interval(80, 100))
+    assert (row["ci_low"], row["ci_high"]) == pytest.approx(mean_interval([True] * 80 + [False] * 20))
 
 
 def test_a_masking_that_means_nothing_is_empty_in_comparison_csv(study):
@@ -264,7 +276,8 @@ def test_a_masking_that_means_nothing_is_empty_in_comparison_csv(study):
 
 def test_comparison_csv_has_the_columns_that_a_person_compares(study):
     write_report(study)
-    assert tuple(pandas.read_csv(study / "report/comparison.csv").columns) == COMPARISON
+    columns = pandas.read_csv(study / "report/comparison.csv").columns
+    assert tuple(columns) == (*COMPARISON, "accuracy_committed", "accuracy_strict")
 
 
 def test_optional_figures_have_a_column_where_a_cell_has_them(study):
@@ -277,7 +290,7 @@ def test_optional_figures_have_a_column_where_a_cell_has_them(study):
 
 def test_a_clear_winner_is_named_with_points_interval_and_p(study):
     found = section(page_of(study), "Evaluation formats against each other")
-    assert re.search(r"sft_chat_template: chat beats raw by 30\.0 points \[\d+\.\d, \d+\.\d\], p < 0\.001\.", found)
+    assert re.search(r"sft_chat_template: chat beats raw by 30\.0 points \[\d+\.\d, \d+\.\d\], p < 0\.001,", found)
 
 
 def test_the_winner_may_be_raw(tmp_path):
@@ -316,20 +329,20 @@ def test_samples_whose_text_is_no_utf_8_are_paired(study):
     for eval_format in ("chat", "raw"):
         path = study / f"eval/base_eval_{eval_format}/results.json"
         path.write_text(path.read_text().replace("0 + 1?", "\\ud800"))
-    assert compare_formats(collect_cells(study))[1].comparison.n == 100
+    assert compare_formats(collect_cells(study))[1].by_rule["committed"].n == 100
 
 
 def test_samples_are_paired_by_index_not_by_place(study):
     path = study / "eval/base_eval_raw/results.json"
     path.write_text(json.dumps(json.loads(path.read_text())[::-1]))
-    comparison = compare_formats(collect_cells(study))[1].comparison
-    assert (comparison.both, comparison.only_first, comparison.only_second) == (39, 1, 0)
+    comparison = compare_formats(collect_cells(study))[1].by_rule["committed"]
+    assert (comparison.n, comparison.only_first, comparison.only_second) == (100, 1, 0)
 
 
 def test_only_the_samples_that_both_cells_answered_are_compared(tmp_path):
     add_cell(tmp_path / "s", "base", "chat", range(40), n=50)
     add_cell(tmp_path / "s", "base", "raw", range(40), n=100)
-    assert compare_formats(collect_cells(tmp_path / "s"))[0].comparison.n == 50
+    assert compare_formats(collect_cells(tmp_path / "s"))[0].by_rule["committed"].n == 50
 
 
 @pytest.mark.parametrize(
@@ -341,12 +354,6 @@ def test_a_cell_with_damaged_results_is_reported_but_not_compared(study, damage)
     page = page_of(study)
     assert "chat and raw are not compared, because results.json of base_eval_raw cannot be read" in page
     assert "| base_eval_raw |" in section(page, "Cells")
-
-
-def test_cells_that_sampled_several_answers_are_not_compared(tmp_path):
-    for eval_format in ("chat", "raw"):
-        add_cell(tmp_path / "s", "base", eval_format, range(20), num_samples=4)
-    assert "several answers were sampled per question" in page_of(tmp_path / "s")
 
 
 def test_a_model_in_one_format_alone_has_nothing_to_compare(tmp_path):
@@ -374,7 +381,15 @@ def test_cells_that_agree_are_like_for_like(study):
     ("changes", "line"),
     [
         ({"n": 50}, "The number of samples n differs: 50 in grpo_chat_template_eval_raw; 100 in the other 4."),
+        ({"split": "validation"}, "The split differs: validation in grpo_chat_template_eval_raw; test in the other 4."),
+        ({"grader": "f" * 64}, "The grader differs: ffffffff"),
         ({"engine": "transformers"}, "The engine differs: transformers in grpo_chat_template_eval_raw; vllm in"),
+        (
+            {"device": "cuda"},
+            "The device of evaluation differs: cuda in grpo_chat_template_eval_raw; cpu in the",
+        ),
+        ({"hardware": "EPYC"}, "The hardware of evaluation differs: EPYC in grpo_chat_template_eval_raw; Xeon in"),
+        ({"threads": 1}, "The number of threads of evaluation differs: 1 in grpo_chat_template_eval_raw; 2 in"),
         ({"versions": {"torch": "2.12.0"}}, "The version of torch differs: 2.12.0 in grpo_chat_template_eval_raw;"),
         ({"prompt_fingerprint": "f" * 64}, "The fingerprint of the raw prompts differs: ffffffffffff in grpo_chat"),
         ({"not_fitting": 3}, "Cell grpo_chat_template_eval_raw: 3 prompts did not fit"),
@@ -383,6 +398,51 @@ def test_cells_that_agree_are_like_for_like(study):
 def test_what_is_not_like_for_like_is_said(study, changes, line):
     add_cell(study, "grpo_chat_template", "raw", range(20), **changes)
     assert line in section(page_of(study), "Like for like?")
+
+
+def add_training(study: Path, model: str, **changes) -> None:
+    """The manifest of the model that its cells say they evaluated; `changes` are its fields."""
+    fields = {
+        **{"schema": SCHEMA, "fingerprint": f"{model:0<64}", "inputs": {}, "versions": {}, "seconds": 2.0, "steps": 4},
+        **{"resumed_from_step": None, "device": "cpu", "hardware": "Xeon", "threads": 2, "samples": 8},
+        **{"dropped_samples": 0, "tokens": 800, "tokens_per_second": 400.0, "end_token": {}, "loss": [], "log": []},
+        **{"changed_weights": None, "relative_distance": None},
+    }
+    folder = study / "models" / model
+    folder.mkdir(parents=True)
+    (folder / "train.json").write_text(json.dumps(TrainReport(**fields | changes).to_json()))
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        (
+            {"device": "cuda"},
+            "The device of training differs: cuda in grpo_chat_template_eval_chat; cpu in the",
+        ),
+        ({"hardware": "EPYC"}, "The hardware of training differs: EPYC in grpo_chat_template_eval_chat; Xeon in"),
+        ({"threads": 1}, "The number of threads of training differs: 1 in grpo_chat_template_eval_chat; 2 in"),
+    ],
+)
+def test_a_training_under_other_conditions_is_not_like_for_like(study, changes, line):
+    add_cell(study, "grpo_chat_template", "chat", range(20))
+    add_training(study, "sft_chat_template")
+    add_training(study, "grpo_chat_template", **changes)
+    assert line in section(page_of(study), "Like for like?")
+
+
+@pytest.mark.parametrize("changes", [{"fingerprint": "f" * 64}, {"schema": SCHEMA + 1}])
+def test_a_training_of_another_model_or_version_says_nothing_of_a_cell(study, changes):
+    add_cell(study, "grpo_chat_template", "chat", range(20))
+    add_training(study, "sft_chat_template")
+    add_training(study, "grpo_chat_template", hardware="EPYC", **changes)
+    assert section(page_of(study), "Like for like?").strip().startswith("All cells agree")
+
+
+def test_the_threads_beside_a_gpu_do_not_matter(tmp_path):
+    for threads, eval_format in enumerate(("chat", "raw"), start=1):
+        add_cell(tmp_path / "s", "base", eval_format, range(20), device="cuda", threads=threads)
+    assert section(page_of(tmp_path / "s"), "Like for like?").strip().startswith("All cells agree")
 
 
 def test_the_page_shows_the_pictures(study):

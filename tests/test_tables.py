@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+import yaml
 from command_line import command
 from conftest import ROOT, configuration
 
@@ -149,8 +150,9 @@ def test_a_place_that_the_user_set_stays(monkeypatch):
         ("method", METHODS),
         ("masking", MASKINGS),
         ("tracker", TRACKERS),
-        ("train_format", KINDS),
-        ("eval_format", KINDS),
+        ("train_format", yaml.safe_load((ROOT / "conf/formats.yaml").read_text())),
+        ("eval_format", yaml.safe_load((ROOT / "conf/formats.yaml").read_text())),
+        ("wording", yaml.safe_load((ROOT / "conf/wordings.yaml").read_text())),
     ],
 )
 def test_every_row_is_a_choice_of_its_configuration_group(group, rows):

@@ -10,7 +10,7 @@ from command_line import command
 from conftest import ROOT, configuration, training_job
 
 from chattpl.generation.pool import EnginePool
-from chattpl.results import TrainReport
+from chattpl.train_report import TrainReport
 from chattpl.training.job import TrainingJob
 
 SHORT = ["sft.max_steps=2", "sft.per_device_train_batch_size=4", "sft.save_strategy=no", "task.train_limit=16"]

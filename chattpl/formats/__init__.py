@@ -18,6 +18,7 @@ from chattpl.formats.chat import ChatFields, ChatFormat
 from chattpl.formats.kinds import KINDS, make_format, parse_fields
 from chattpl.formats.raw import RawFields, RawFormat
 from chattpl.formats.stop import StopPolicy, decode_completion, stop_policy
+from chattpl.formats.thought import check_thoughts, split_thought
 
 __all__ = [
     "KINDS",
@@ -29,8 +30,10 @@ __all__ = [
     "RawFields",
     "RawFormat",
     "StopPolicy",
+    "check_thoughts",
     "decode_completion",
     "make_format",
     "parse_fields",
+    "split_thought",
     "stop_policy",
 ]

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from chattpl.errors import UserError
 from chattpl.formats.encoder import Encoder
+from chattpl.formats.thought import ends_in_thought
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from chattpl.tasks.base import Sample
 
+PROBE_QUESTION = "Xyzzy?"
 Shot = tuple[str, str]  # a worked example: the question with the instruction after it, and the answer
 
 
@@ -43,12 +45,19 @@ class FormatFields:
         eos: the token that ends an answer; None for the kind's own choice.
         shots: the number of worked examples before the question.
         turns: whether each example stands as SFT would write it, or all of them within one text.
+        teach_empty_thought: train on answers without a thought where the prompt asks for one.
     """
 
     kind: str
     eos: str | None = None
     shots: int = 0
     turns: bool = True
+    teach_empty_thought: bool = False
+
+    @property
+    def asks_for_thought(self) -> bool:
+        """Whether the fields alone say that the model is to think before it answers."""
+        return False
 
     def check(self, key: str) -> None:
         """Refuse values that have the right type and still make no sense.
@@ -104,6 +113,21 @@ class Format(ABC):
     def end_token_id(self) -> int:
         """The id of `end_token`."""
         return self.encoder.special_ids()[self.end_token]
+
+    @property
+    def next_question(self) -> str | None:
+        """What a model writes that goes on with another question, from a line break on; None if that is a token."""
+        return None
+
+    @property
+    def opens_thought(self) -> bool:
+        """Whether the prompt ends within a thought, so that what the model writes begins with the rest of it."""
+        return ends_in_thought(self._prompt_text((), PROBE_QUESTION))
+
+    @property
+    def thinks(self) -> bool:
+        """Whether the model is asked to think before it answers."""
+        return self.opens_thought
 
     @abstractmethod
     def _find_end_token(self) -> str:

@@ -20,9 +20,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from chattpl.errors import UserError
-from chattpl.formats.base import Format, FormatFields, Shot
+from chattpl.formats.base import PROBE_QUESTION, Format, FormatFields, Shot
 
-PROBE_QUESTION, PROBE_ANSWER = "Xyzzy?", "Plugh"
+PROBE_ANSWER = "Plugh"
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,10 @@ class ChatFields(FormatFields):
     system: str | None = None
     template_kwargs: Mapping[str, Any] = field(default_factory=lambda: {"enable_thinking": False})
 
+    @property
+    def asks_for_thought(self) -> bool:
+        return bool(self.template_kwargs.get("enable_thinking"))
+
 
 class ChatFormat(Format):
     """One user turn, after a system turn if one is configured and after the turns of the worked examples."""
@@ -45,6 +49,10 @@ class ChatFormat(Format):
     Fields = ChatFields
     needs_chat_template = True
     fields: ChatFields
+
+    @property
+    def thinks(self) -> bool:
+        return self.fields.asks_for_thought or self.opens_thought
 
     def _find_end_token(self) -> str:
         if not self.tokenizer.chat_template:

@@ -44,6 +44,13 @@ class RawFormat(Format):
     Fields = RawFields
     fields: RawFields
 
+    @property
+    def next_question(self) -> str | None:
+        """What stands before the question on its line; where nothing does, the prompt's first line."""
+        before = self.fields.prompt.partition(PLACE)[0]
+        beginning = before.rpartition("\n")[2].strip() or before.strip().partition("\n")[0].strip()
+        return f"\n{beginning}" if beginning else None
+
     def _find_end_token(self) -> str:
         known = self.encoder.special_ids()
         document_end = next((token for token in DOCUMENT_ENDS if token in known), self.tokenizer.eos_token)

@@ -3,6 +3,9 @@
 import functools
 import logging
 import os
+import platform
+from pathlib import Path
+from typing import Any
 
 from chattpl.errors import UserError
 
@@ -48,3 +51,29 @@ def _take_one_gpu() -> None:
     logger.info(
         "%d GPUs are visible and a process uses one: GPU %s (CUDA_VISIBLE_DEVICES chooses another)", count, first
     )
+
+
+@functools.cache
+def hardware(device: str) -> str:
+    """The name of the GPU, or the model of the CPU: as Linux gives it, elsewhere the architecture."""
+    if device != "cpu":
+        import torch
+
+        return str(torch.cuda.get_device_name())
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
+
+
+def conditions(device: str) -> dict[str, Any]:
+    """On what this process computes, as `train.json` and `summary.json` say it: `device`, `hardware` and `threads`.
+
+    The number of threads is PyTorch's, which is also that of vLLM's CPU kernels in the same process: they share one
+    OpenMP. It decides in which order a sum is rounded, so another number gives other last bits.
+    """
+    import torch
+
+    return {"device": device, "hardware": hardware(device), "threads": torch.get_num_threads()}

@@ -28,6 +28,7 @@ class TransformersEngine(LiveEngine):
             trust_remote_code=spec.trust_remote_code,
             use_safetensors=True,
         )
+        self._model.generation_config = GenerationConfig()  # only `Sampling` says how tokens are chosen
         self._model.to(self._device).eval()
 
     @torch.inference_mode()

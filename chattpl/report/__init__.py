@@ -1,7 +1,7 @@
 """The report of a study: reads the finished cells alone, never trains, never loads a model.
 
 outputs/arithmetic-tiny/eval/*/summary.json, results.json
-    -> outputs/arithmetic-tiny/report/comparison.csv, the figures, report.md
+    -> outputs/arithmetic-tiny/report/comparison.csv, contrasts.csv, the figures, report.md
 """
 
 import time
@@ -25,20 +25,22 @@ def write_report(study_dir: Path) -> "pandas.DataFrame":
     Raises:
         UserError: the study has no finished cell.
     """
-    from chattpl.report import collect, page, pairs
+    from chattpl.report import collect, contrasts, page
     from chattpl.report.canvas import draw_files
     from chattpl.report.figures import FIGURES
 
     cells = collect.collect_cells(study_dir)
     frame = collect.to_frame(cells)
-    text = page.render(study_dir.name, cells, frame, pairs.compare_formats(cells))
+    compared = contrasts.compare_formats(cells)
+    text = page.render(study_dir.name, cells, frame, compared)
     folder = study_dir / "report"
     folder.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(folder)
-    _write_atomically(folder / "comparison.csv", frame.to_csv(index=False).encode("utf-8"))
+    for name, content in {"comparison": frame, "contrasts": contrasts.to_frame(compared)}.items():
+        _write_atomically(folder / f"{name}.csv", content.to_csv(index=False).encode("utf-8"))
     for name, figure in FIGURES.items():
-        for suffix, content in draw_files(figure.draw, frame).items():
-            _write_atomically(folder / f"{name}.{suffix}", content)
+        for suffix, picture in draw_files(figure.draw, frame).items():
+            _write_atomically(folder / f"{name}.{suffix}", picture)
     # A lone surrogate can stand in JSON, hence in a name, but not in UTF-8.
     _write_atomically(folder / "report.md", text.encode("utf-8", "backslashreplace"))
     return frame

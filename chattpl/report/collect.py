@@ -20,7 +20,8 @@ from typing import Any
 import pandas
 
 from chattpl.errors import UserError
-from chattpl.results import COMPARISON, OPTIONAL_COMPARISON, OtherVersionError, Summary, read_summary
+from chattpl.manifests import OtherVersionError, read_summary
+from chattpl.results import Summary
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +36,15 @@ TRAINING_ORDER = (
     ("chat", "sft", "full"),
 )
 FORMAT_ORDER = ("chat", "raw")
+# What a person compares: the columns of comparison.csv, in order; then `accuracy_<rule>` for each grading rule.
+COMPARISON = (
+    "cell", "group", "study", "task", "model_name", "train_format", "train_method", "train_masking", "eval_format",
+    "seed", "n", "correct", "accuracy", "ci_low", "ci_high", "strict_accuracy", "no_answer_rate", "truncated_rate",
+    "run_on_rate", "mean_completion_tokens", "engine", "seconds", "tokens_per_second", "model_fingerprint",
+    "prompt_fingerprint",
+)  # fmt: skip
+# Columns only where some cell has them.
+OPTIONAL_COMPARISON = ("num_samples", "num_answers", "pass_at_k", "pass_at_k_ci", "not_fitting")
 
 
 @dataclass(frozen=True)
@@ -96,13 +106,22 @@ def format_order(formats: Iterable[str]) -> list[str]:
 def to_frame(cells: Sequence[Cell]) -> pandas.DataFrame:
     """One row per cell with the columns that a person compares; rates are fractions of one."""
     optional = [key for key in OPTIONAL_COMPARISON if any(getattr(cell.summary, key) for cell in cells)]
-    columns = [*COMPARISON, *optional]
-    return pandas.DataFrame([_row(cell, columns) for cell in cells], columns=columns)
+    rules = rules_of(cells)
+    columns = [*COMPARISON, *(writable(f"accuracy_{rule}") for rule in rules), *optional]
+    return pandas.DataFrame([_row(cell, rules, optional) for cell in cells], columns=columns)
 
 
-def _row(cell: Cell, columns: Sequence[str]) -> list[Any]:
+def rules_of(cells: Sequence[Cell]) -> list[str]:
+    """The grading rules that some cell has."""
+    return list(dict.fromkeys(rule for cell in cells for rule in cell.summary.accuracy_by_rule))
+
+
+def _row(cell: Cell, rules: Sequence[str], optional: Sequence[str]) -> list[Any]:
+    summary = cell.summary
     # The folder's name, not the summary's: a reader has to find the folder, also after it was renamed.
-    return [_scalar(cell.name if key == "cell" else getattr(cell.summary, key)) for key in columns]
+    row = [cell.name if key == "cell" else getattr(summary, key) for key in COMPARISON]
+    row += [summary.accuracy_by_rule.get(rule) for rule in rules]
+    return [writable(value) for value in (*row, *(getattr(summary, key) for key in optional))]
 
 
 def _nothing_to_report(study_dir: Path, problems: Sequence[Exception]) -> str:
@@ -129,7 +148,8 @@ def _rank(order: Sequence[Any], value: Any) -> int:
     return order.index(value) if value in order else len(order)
 
 
-def _scalar(value: Any) -> Any:
+def writable(value: Any) -> Any:
+    """The value as it can stand in a CSV file: a list or dictionary as JSON."""
     if isinstance(value, str):
         # A lone surrogate can stand in JSON, but not in UTF-8, which is how pandas keeps text.
         return value.encode("utf-8", "backslashreplace").decode("utf-8")

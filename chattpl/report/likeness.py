@@ -3,8 +3,13 @@
 from collections.abc import Iterator
 from typing import Any
 
+from chattpl.manifests import read_training
 from chattpl.report.collect import Cell, format_order
 from chattpl.report.text import escape, plain, short
+from chattpl.results import Summary
+from chattpl.train_report import TrainReport
+
+SAME = {"task": "The task", "split": "The split", "n": "The number of samples n", "engine": "The engine"}
 
 
 def likeness(cells: list[Cell]) -> str:
@@ -16,14 +21,18 @@ def likeness(cells: list[Cell]) -> str:
         if cell.summary.not_fitting
     ]
     if not lines:
-        return "All cells agree in task, number of samples, engine and versions, and in the prompts of each format."
+        same = "task, samples, grader, engine, hardware and versions"
+        return f"All cells agree in {same}, and in the prompts of each format."
     return "\n".join(("A comparison across these cells is not like for like:", "", *lines))
 
 
 def _differences(cells: list[Cell]) -> Iterator[str]:
     """One line for each thing that ought to be the same in all cells and is not."""
-    for key, words in (("task", "The task"), ("n", "The number of samples n"), ("engine", "The engine")):
+    for key, words in SAME.items():
         yield from _difference(words, cells, [getattr(cell.summary, key) for cell in cells])
+    yield from _difference("The grader", cells, [short(cell.summary.grader) for cell in cells])
+    yield from _conditions("evaluation", [(cell, cell.summary) for cell in cells])
+    yield from _conditions("training", [(cell, report) for cell in cells if (report := _training(cell))])
     for package in packages(cells):
         values = [cell.summary.versions.get(package) for cell in cells]
         yield from _difference(f"The version of {escape(package)}", cells, values)
@@ -31,6 +40,23 @@ def _differences(cells: list[Cell]) -> Iterator[str]:
         members = [cell for cell in cells if cell.format == name]
         prints = [short(cell.summary.prompt_fingerprint) for cell in members]
         yield from _difference(f"The fingerprint of the {escape(name)} prompts", members, prints)
+
+
+def _conditions(work: str, done: list[tuple[Cell, Summary | TrainReport]]) -> Iterator[str]:
+    """What it was computed on. The number of threads changes how a CPU rounds, and nothing on a GPU."""
+    on_cpu = [(cell, record) for cell, record in done if record.device == "cpu"]
+    for key, compared in (("device", done), ("hardware", done), ("threads", on_cpu)):
+        words = f"The {'number of threads' if compared is on_cpu else key} of {work}"
+        yield from _difference(words, [cell for cell, _ in compared], [getattr(record, key) for _, record in compared])
+
+
+def _training(cell: Cell) -> TrainReport | None:
+    """How the cell's model was trained, if it was and its folder still holds that very model."""
+    try:
+        report = read_training(cell.folder.parents[1] / "models" / cell.model / "train.json")
+    except (OSError, ValueError):
+        return None
+    return report if report.fingerprint == cell.summary.model_fingerprint else None
 
 
 def _difference(words: str, cells: list[Cell], values: list[Any]) -> Iterator[str]:

@@ -2,15 +2,15 @@
 
 import pandas
 
-from chattpl.report.collect import Cell, format_order
+from chattpl.report.collect import Cell, format_order, rules_of, writable
+from chattpl.report.contrasts import Contrast
 from chattpl.report.figures import FIGURES
 from chattpl.report.likeness import likeness, packages
-from chattpl.report.pairs import Pair
-from chattpl.report.stats import PairedComparison
-from chattpl.report.text import escape, interval, p_value, percent, plain, short, table, training
+from chattpl.report.text import NONE, escape, interval, percent, plain, short, table, training
+from chattpl.report.verdict import verdicts
+from chattpl.results import DEFAULT_RULE, Summary
 
 NOTABLE_RATE = 0.05
-SIGNIFICANT = 0.05
 FINGERPRINTS = ("model_fingerprint", "prompt_fingerprint")
 FAILURES = {
     "truncated_rate": "cut off at the token limit",
@@ -19,11 +19,12 @@ FAILURES = {
 }
 
 
-def render(study: str, cells: list[Cell], frame: pandas.DataFrame, pairs: list[Pair]) -> str:
+def render(study: str, cells: list[Cell], frame: pandas.DataFrame, contrasts: list[Contrast]) -> str:
     """The whole page as Markdown. The same cells give the same text."""
     sections = {
-        "Cells": _cells(frame),
-        "Evaluation formats against each other": _pairs(pairs),
+        "Cells": _cells(frame) + _samples(cells),
+        "Grading rules": _rules(frame, rules_of(cells)),
+        "Evaluation formats against each other": verdicts(contrasts),
         "Answers that failed in their form": _failures(frame),
         "Like for like?": likeness(cells),
         "Versions and fingerprints": f"{_versions(cells)}\n\n{_fingerprints(frame)}",
@@ -56,53 +57,38 @@ def _cells(frame: pandas.DataFrame) -> str:
     return f"{table(header, rows, numbers_from=3)}\n\n{note}"
 
 
-def _pairs(pairs: list[Pair]) -> str:
-    if not pairs:
-        return "No model was evaluated in two formats, so there is nothing to compare."
-    header = ("model", "formats", "n", "only first", "only second", "difference", "95 % interval", "p (Holm)")
-    rows = [_pair_row(pair, pair.comparison) for pair in pairs if pair.comparison]
-    lines = [f"* Model {escape(pair.group)}: {_meaning(pair)}." for pair in pairs]
+def _rules(frame: pandas.DataFrame, rules: list[str]) -> str:
+    rows = [
+        (escape(row["cell"]), *(percent(row[writable(f"accuracy_{rule}")]) for rule in rules))
+        for _, row in frame.iterrows()
+    ]
     note = (
-        "Paired by sample: both formats answered the same n questions, of which the first or the second alone got some"
-        " right. Differences are in points, with Newcombe's interval for paired proportions (method 10); p is"
-        f" McNemar's exact test, Holm-adjusted over the {len(rows)} comparisons of this report."
+        "The accuracy, in percent, that each rule for finding the answer gives to the same outputs."
+        f" {DEFAULT_RULE} is the default rule, which accuracy and reward go by."
     )
-    shown = f"{table(header, rows, numbers_from=2)}\n\n{note}\n\n" if rows else ""
-    return shown + "\n".join(lines)
+    return f"{table(('cell', *(escape(rule) for rule in rules)), rows, numbers_from=1)}\n\n{note}"
 
 
-def _pair_row(pair: Pair, found: PairedComparison) -> tuple[str, ...]:
-    return (
-        *(escape(pair.group), f"{escape(pair.first)} against {escape(pair.second)}", str(found.n)),
-        *(str(found.only_first), str(found.only_second), f"{100 * found.difference:+.1f}"),
-        *(interval(found.ci_low, found.ci_high), p_value(pair.p_holm).removeprefix("p = ").removeprefix("p ")),
+def _samples(cells: list[Cell]) -> str:
+    """pass@k of the cells that drew several answers; empty where none did."""
+    drawn = [cell for cell in cells if cell.summary.pass_at_k]
+    if not drawn:
+        return ""
+    ks = sorted({int(k) for cell in drawn for k in cell.summary.pass_at_k or {}})
+    rows = [
+        (escape(cell.name), plain(cell.summary.num_samples), *(_pass_at(cell.summary, str(k)) for k in ks))
+        for cell in drawn
+    ]
+    note = (
+        "Of the cells that drew several answers to a question: pass@k, the probability that at least one of k answers"
+        " is right, in percent. All intervals are clustered by question."
     )
+    return f"\n\n{table(('cell', 'answers', *(f'pass&#64;{k}' for k in ks)), rows, numbers_from=1)}\n\n{note}"
 
 
-def _meaning(pair: Pair) -> str:
-    """What the difference says, in one sentence."""
-    first, second, found = escape(pair.first), escape(pair.second), pair.comparison
-    if found is None:
-        return f"{first} and {second} are not compared, because {escape(pair.problem)}"
-    if found.ci_low <= 0 <= found.ci_high:
-        return (
-            f"no difference between {first} and {second} can be told apart from chance at n={found.n}:"
-            f" the interval {interval(found.ci_low, found.ci_high)} holds 0"
-        )
-    winner, loser = (first, second) if found.difference > 0 else (second, first)
-    size = f"by {abs(100 * found.difference):.1f} points {_winner_interval(found)}"
-    if pair.p_holm < SIGNIFICANT:
-        return f"{winner} beats {loser} {size}, {p_value(pair.p_holm)}"
-    return (
-        f"{winner} is ahead of {loser} {size}, but with {p_value(pair.p_holm)} among {pair.tests} comparisons"
-        " it may be chance"
-    )
-
-
-def _winner_interval(found: PairedComparison) -> str:
-    if found.difference > 0:
-        return interval(found.ci_low, found.ci_high)
-    return interval(-found.ci_high, -found.ci_low)
+def _pass_at(summary: Summary, k: str) -> str:
+    found, ends = (summary.pass_at_k or {}).get(k), (summary.pass_at_k_ci or {}).get(k)
+    return f"{percent(found)} {interval(ends[0], ends[1])}" if found is not None and ends else NONE
 
 
 def _failures(frame: pandas.DataFrame) -> str:

@@ -4,9 +4,10 @@ import re
 from typing import Any
 
 from chattpl.errors import UserError
-from chattpl.tasks.answers import NumberGrading, format_number, parse_number
+from chattpl.tasks.answers import NumberGrading
 from chattpl.tasks.base import Sample, Task
 from chattpl.tasks.jsonl import load_samples
+from chattpl.tasks.numbers import format_number, parse_number
 
 _CALCULATOR_MARK = re.compile(r"<<[^<>\n]*>>")
 

@@ -1,98 +1,16 @@
-"""From the configuration's `task` to checked samples."""
+"""From a checked `task` to its samples."""
 
 import functools
-import inspect
 import json
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
-from hydra.errors import InstantiationException
-from hydra.utils import get_class
-
-from chattpl.errors import UserError, nearest
+from chattpl.codehash import code_digest
+from chattpl.errors import UserError
 from chattpl.hashing import digest
 from chattpl.tasks.base import Sample, Task
-
-# The keys that every task has; all others are arguments of its class.
-COMMON_KEYS: dict[str, type] = {"_target_": str, "name": str, "instruction": str, "train_limit": int, "test_limit": int}
-OPTIONAL_KEYS = ("instruction", "train_limit", "test_limit")
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
-
-
-@dataclass(frozen=True)
-class TaskConfig:
-    """The configuration's `task`, checked.
-
-    Attributes:
-        target: the dotted name of the class (`_target_`).
-        instruction: how to give the answer; appended to every question.
-        train_limit, test_limit: the first so many samples; null for all.
-        arguments: what the class is made with.
-    """
-
-    target: str
-    name: str
-    instruction: str
-    train_limit: int | None
-    test_limit: int | None
-    arguments: Mapping[str, Any]
-
-    def to_dict(self) -> dict[str, Any]:
-        """The keys as they stand in the configuration."""
-        common = {key.strip("_"): key for key in COMMON_KEYS}
-        return {common[key]: value for key, value in asdict(self).items() if key in common} | dict(self.arguments)
-
-
-def parse_task(values: Mapping[str, Any]) -> TaskConfig:
-    """The configuration's node `task` as a `TaskConfig`.
-
-    Raises:
-        UserError: a key is missing, unknown or ill-typed, or the class cannot be imported.
-    """
-    for key, kind in COMMON_KEYS.items():
-        _check_common(key, values.get(key), kind)
-    arguments = {key: value for key, value in values.items() if key not in COMMON_KEYS}
-    limits = {key: values.get(key) for key in ("train_limit", "test_limit")}
-    config = TaskConfig(
-        values["_target_"], values["name"], values.get("instruction") or "", arguments=arguments, **limits
-    )
-    if not NAME.fullmatch(config.name):
-        raise UserError(f"task.name={config.name}: use letters, digits, '.', '_', '+', '-'")
-    _check_arguments(config)
-    return config
-
-
-def _check_common(key: str, value: Any, kind: type) -> None:
-    if value is None:
-        if key not in OPTIONAL_KEYS:
-            raise UserError(f"task.{key}: is not set")
-        return
-    if not isinstance(value, kind) or isinstance(value, bool):
-        raise UserError(f"task.{key}={value}: must be of type {kind.__name__}")
-    if isinstance(value, int) and value < 1:
-        raise UserError(f"task.{key}={value}: must be at least 1, or null for all samples")
-
-
-def _check_arguments(config: TaskConfig) -> None:
-    parameters = inspect.signature(_class_of(config)).parameters
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
-        return
-    for key in config.arguments:
-        if key not in parameters:
-            raise UserError(f"task.{key}: {config.name} has no such key{nearest(key, [*parameters, *COMMON_KEYS])}")
-    for name, parameter in parameters.items():
-        if parameter.default is parameter.empty and name not in config.arguments:
-            raise UserError(f"task.{name}: {config.name} needs this key")
-
-
-def _class_of(config: TaskConfig) -> type:
-    try:
-        return get_class(config.target)
-    except (InstantiationException, ImportError, AttributeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(f"task._target_={config.target}: cannot be imported ({reason})") from error
+from chattpl.tasks.config import TaskConfig, class_of
+from chattpl.tasks.forms import FORMS
 
 
 def make_task(config: TaskConfig) -> Task:
@@ -105,14 +23,17 @@ def make_task(config: TaskConfig) -> Task:
 
 
 def train_samples(config: TaskConfig, shots: int = 0) -> Sequence[Sample]:
-    """The training samples, up to `task.train_limit`, without those that a few-shot prompt shows.
+    """The training samples, up to `task.train_limit`, without worked examples and what is held out for validation.
 
     Raises:
         UserError: there is none, or one is malformed.
     """
-    samples = _cached_samples(_key(config), "train")[shots:][: config.train_limit]
+    samples = _cached_samples(_key(config), "train")
+    samples = samples[shots : len(samples) - config.validation][: config.train_limit]
     if not samples:
-        raise UserError(f"task {config.name}: all training samples stand in the prompt as worked examples")
+        raise UserError(
+            f"task {config.name}: all training samples are worked examples in the prompt, or held out for validation"
+        )
     return samples
 
 
@@ -139,35 +60,73 @@ def test_samples(config: TaskConfig) -> Sequence[Sample]:
     return _cached_samples(_key(config), "test")[: config.test_limit]
 
 
+def validation_samples(config: TaskConfig) -> Sequence[Sample]:
+    """The last `task.validation` training samples, which training leaves out.
+
+    Raises:
+        UserError: there are not as many, or none is held out.
+    """
+    samples = _cached_samples(_key(config), "train")
+    if not 0 < config.validation <= len(samples):
+        raise UserError(
+            f"task.validation={config.validation}: eval.split=validation needs a number between 1 and {len(samples)}, "
+            "that of the training samples to hold out"
+        )
+    return samples[-config.validation :]
+
+
+SPLITS: dict[str, Callable[[TaskConfig], Sequence[Sample]]] = {"test": test_samples, "validation": validation_samples}
+
+
 def samples_fingerprint(samples: Sequence[Sample]) -> str:
     """The SHA-256 of the samples' content, wherever they were read from."""
     return digest([[sample.question, sample.answer, sample.gold] for sample in samples])
 
 
+def questions_fingerprint(samples: Sequence[Sample]) -> str:
+    """The SHA-256 of the questions alone, which is what a model is asked."""
+    return digest([sample.question for sample in samples])
+
+
+def reward_fingerprint(config: TaskConfig) -> str:
+    """The SHA-256 of what makes an answer correct: the code of the grader."""
+    return code_digest(type(make_task(config)), ("grade",))
+
+
+def grader_fingerprint(config: TaskConfig, samples: Sequence[Sample]) -> str:
+    """The SHA-256 of all that grades: the code of every rule, and the gold answers."""
+    code = code_digest(type(make_task(config)), ("grade", "grade_by_rule"))
+    return digest([code, config.form, [sample.gold for sample in samples]])
+
+
 def _key(config: TaskConfig) -> str:
     """What the samples hang on, as text: the limits do not."""
-    return json.dumps([config.name, config.target, dict(config.arguments)], sort_keys=True)
+    return json.dumps([config.name, config.target, config.form, dict(config.arguments)], sort_keys=True)
 
 
 @functools.cache
 def _cached_task(key: str) -> Task:
-    name, target, arguments = json.loads(key)
-    kind = _class_of(TaskConfig(target, name, "", None, None, arguments))
+    name, target, form, arguments = json.loads(key)
+    kind = class_of(TaskConfig(target, name, arguments=arguments))
     if not issubclass(kind, Task):
         raise UserError(f"task._target_={target}: is no subclass of chattpl.tasks.Task")
     if missing := sorted(kind.__abstractmethods__):
         raise UserError(f"task._target_={target}: lacks {', '.join(missing)}")
-    return kind(**arguments)
+    task: Task = kind(**arguments)
+    task.form = FORMS[form]
+    return task
 
 
 @functools.cache
 def _cached_samples(key: str, split: str) -> list[Sample]:
-    task, (name, _, _) = _cached_task(key), json.loads(key)
+    task, name = _cached_task(key), json.loads(key)[0]
     samples = task.load_train() if split == "train" else task.load_test()
     if not samples:
         raise UserError(f"task {name}: there is no {split} sample")
     for index, sample in enumerate(samples):
         _check(sample, f"task {name}: {split} sample {index}")
+    if split == "train":
+        return [replace(sample, answer=task.taught_answer(sample)) for sample in samples]
     return samples
 
 

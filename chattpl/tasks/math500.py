@@ -11,25 +11,27 @@ One real sample:
 
 import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Mapping
 from typing import Any
 
 from chattpl.errors import UserError
-from chattpl.tasks.base import Sample, Task
+from chattpl.tasks.answers import extract_last_number
+from chattpl.tasks.base import Extract, Sample, Task
+from chattpl.tasks.boxes import find_boxes, last_boxed, without_boxes
+from chattpl.tasks.formulas import read_formula
 from chattpl.tasks.jsonl import load_samples, local_folder
 from chattpl.tasks.math_worker import MathWorker
+from chattpl.tasks.runon import next_question
 
 _MATH_500 = "HuggingFaceH4/MATH-500"
-_BRACE = re.compile(r"(?P<box>\\boxed\s{0,8}\{)|\\.|(?P<open>\{)|(?P<close>\})", re.DOTALL)
-_SENTENCE_END = re.compile(r"[.!?](?=\s)|(?=\n)|\Z")
-_CLOSING = re.compile(r"(?:\s*(?:\\\]|\\\)|\${1,2}|\\end\{\w{1,20}\*?\}|\*\*|```)[.,]?)*+")
+_PERCENT = re.compile(r"\s*\\?%\s*\Z")
 
 
 class Math500(Task):
-    r"""The answer is asked for in `\boxed{}`; equality is that of math-verify.
+    r"""Answers are formulas; equality is that of math-verify, a percent sign aside.
 
-    The first complete answer is the first closed `\boxed{…}` with something in it, up to the end of its sentence or
-    line and the closing of the formula (`\]`, `$$`, `\end{align}`) that it stands in; any text after that is run on.
+    The answer is the last box (all of `$\boxed{1}$ and $\boxed{2}$`, as math-verify joins them), else what
+    `tasks/formulas.py` reads, else what math-verify takes for the answer.
 
     Args:
         source: a hub dataset's id, or a local folder with `test.jsonl` and perhaps `train.jsonl` (fields `problem`,
@@ -57,60 +59,43 @@ class Math500(Task):
         return load_samples(self.source, "test", ("problem", "answer"), _to_sample)
 
     def answer_end(self, model_output: str) -> int | None:
-        r"""Where the first complete answer ends; None without a closed `\boxed{…}`."""
-        box = next(_outer_boxes(model_output), None)
-        if box is None:
-            return None
-        sentence = _SENTENCE_END.search(model_output, box[1])
-        assert sentence is not None  # at the latest the end of the text ends it
-        closing = _CLOSING.match(model_output, sentence.end())
-        assert closing is not None  # the empty string matches
-        return closing.end()
+        """Where the model goes on to another question."""
+        return next_question(model_output)
 
     def extract_answer(self, model_output: str) -> str | None:
-        r"""The content of the last closed `\boxed{…}`, else what math-verify takes for the answer."""
-        boxed = self.extract_strict(model_output)
-        return boxed if boxed is not None else _worker().extract(model_output)
-
-    def extract_strict(self, model_output: str) -> str | None:
-        r"""The content of the last closed `\boxed{…}`."""
-        boxes = list(_outer_boxes(model_output))
-        return _content(model_output, boxes[-1]) if boxes else None
+        """The formula that the model commits to, as LaTeX."""
+        formula = read_formula(model_output)
+        return formula if formula is not None else _worker().extract(model_output)
 
     def check_answer(self, extracted: str, gold: str) -> bool:
-        """Whether math-verify finds the two equal."""
-        return extracted.strip() == gold.strip() or _verify(extracted, gold)
+        """Whether math-verify finds the two equal, a percent sign aside."""
+        one, other = (_PERCENT.sub("", text).strip() for text in (extracted, gold))
+        return one == other or _verify(one, other)
+
+    def extractors(self) -> Mapping[str, Extract]:
+        """Besides the common rules the first box, the last box and the last number."""
+        others: dict[str, Extract] = {"first": _first_boxed, "last_number": extract_last_number, "last_box": last_boxed}
+        return {**super().extractors(), **others}
+
+    def working(self, sample: Sample) -> str:
+        """The solution with what is in its boxes, but not the boxes; nothing if it is the answer alone."""
+        return "" if sample.answer == _boxed(sample.gold) else without_boxes(sample.answer)
 
 
 def _to_sample(row: dict[str, Any]) -> Sample:
     gold = row["answer"].strip()
-    solution = row.get("solution") or f"$\\boxed{{{gold}}}$"
+    solution = row.get("solution") or _boxed(gold)
     if not isinstance(solution, str):
         raise UserError("field 'solution' must be a string")
     return Sample(question=row["problem"], answer=solution, gold=gold)
 
 
-def _outer_boxes(text: str) -> Iterator[tuple[int, int]]:
-    """Start and end of each closed box that holds something and lies in no other, in order."""
-    end = 0
-    for box in sorted(_boxes(text)):
-        if box[0] >= end and _content(text, box):
-            end = box[1]
-            yield box
+def _boxed(gold: str) -> str:
+    return f"$\\boxed{{{gold}}}$"
 
 
-def _boxes(text: str) -> Iterator[tuple[int, int]]:
-    """Start and end of each closed box. Found in one pass, however many are left open."""
-    opened: list[int | None] = []
-    for match in _BRACE.finditer(text):
-        if match["box"] or match["open"]:
-            opened.append(match.start() if match["box"] else None)
-        elif match["close"] and opened and (start := opened.pop()) is not None:
-            yield start, match.end()
-
-
-def _content(text: str, box: tuple[int, int]) -> str:
-    return text[text.index("{", box[0]) + 1 : box[1] - 1].strip()
+def _first_boxed(text: str) -> str | None:
+    return next((box.content for box in find_boxes(text) if box.content), None)
 
 
 @functools.cache
@@ -120,5 +105,5 @@ def _worker() -> MathWorker:
 
 @functools.lru_cache(maxsize=4096)
 def _verify(extracted: str, gold: str) -> bool:
-    """Cached because one grade asks twice, and a group of rollouts often agrees."""
+    """Cached because one output is graded by several rules, and a group of rollouts often agrees."""
     return _worker().verify(extracted, gold)

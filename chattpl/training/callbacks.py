@@ -4,6 +4,7 @@ import json
 import logging
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +16,50 @@ from chattpl import signals
 logger = logging.getLogger(__name__)
 
 
-class _Checkpoints(TrainerCallback):
-    """A waiting signal ends the training after this step, with a checkpoint; the end itself needs none."""
+class Checkpoints(TrainerCallback):
+    """Decides after which steps a checkpoint is written: only where the training can be resumed exactly.
+
+    A checkpoint that is due, and a waiting signal, which ends the training there, wait for such a step. The last step
+    needs none: the model is published next. What was not logged yet is logged first, since no checkpoint holds it.
+
+    Args:
+        resumable: whether a checkpoint written now would hold everything that the next step starts from.
+    """
+
+    def __init__(self, resumable: Callable[[], bool]):
+        self._resumable = resumable
+        self._due = False
+        self._saved_at = 0
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> TrainerControl:
-        if signals.pending():
-            control.should_save = control.should_training_stop = True
-        elif state.global_step >= state.max_steps:
-            control.should_save = False  # the model is published next; its optimizer state is of no more use
+        self._due = self._due or control.should_save or signals.pending()
+        possible = self._saved_at < state.global_step < state.max_steps and self._resumable()
+        control.should_save = self._due and possible
+        if control.should_save:
+            control.should_log = True
+            control.should_training_stop = control.should_training_stop or signals.pending()
         return control
 
+    on_epoch_end = on_step_end  # where `save_strategy=epoch` asks for one
 
-class _LogProgress(TrainerCallback):
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self._due, self._saved_at = False, state.global_step
+
+
+class LogProgress(TrainerCallback):
     """What the trainer logs, as one line in the run's log."""
+
+    SHOWN = {
+        "loss": "loss",
+        "reward": "reward",
+        "learning_rate": "learning_rate",
+        "grad_norm": "grad_norm",
+        "completions/clipped_ratio": "truncated",
+        "discarded_rate": "discarded",
+        "uniform_group_rate": "uniform groups",
+    }
 
     def __init__(self) -> None:
         self._last = 0.0
@@ -37,10 +67,10 @@ class _LogProgress(TrainerCallback):
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, Any], **kwargs: Any
     ) -> None:
-        shown = {key: logs[key] for key in ("loss", "reward", "learning_rate", "grad_norm") if key in logs}
+        shown = {name: logs[key] for key, name in self.SHOWN.items() if key in logs}
         due = time.monotonic() - self._last > 2 or state.global_step == state.max_steps
         if shown and due:
-            figures = ", ".join(f"{key} {float(value):.4g}" for key, value in shown.items())
+            figures = ", ".join(f"{name} {float(value):.4g}" for name, value in shown.items())
             logger.info("step %d of %d: %s", state.global_step, state.max_steps, figures)
             self._last = time.monotonic()
 
@@ -61,11 +91,6 @@ class Clock(TrainerCallback, ExportableState):
 
     def state(self) -> dict[str, Any]:
         return {"args": {}, "attributes": {"seconds": self.seconds}}
-
-
-def callbacks() -> list[TrainerCallback]:
-    """Those of every training run."""
-    return [_Checkpoints(), _LogProgress()]
 
 
 def last_checkpoint(folder: Path) -> Path | None:

@@ -2,87 +2,37 @@
 
 The reward is 1 for an answer that the task's own grader calls correct, else 0. Rollouts start from the very prompt
 ids that evaluation uses, stop as evaluation stops, and carry the sampler's log-probabilities, with which TRL corrects
-for the difference between sampler and trainer (truncated importance sampling).
+for the difference between sampler and trainer (`grpo.vllm_importance_sampling_mode`).
 """
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
 from transformers import PreTrainedModel
-from trl import GRPOConfig, GRPOTrainer
+from trl import GRPOConfig
 
-from chattpl import basemodel
-from chattpl.formats import decode_completion
-from chattpl.generation import LiveEngine, Sampling
+from chattpl.formats import decode_completion, split_thought
+from chattpl.generation import Sampling
 from chattpl.generation.pool import EnginePool, Model
-from chattpl.hashing import seed_of
 from chattpl.tasks.loading import make_task
-from chattpl.training.callbacks import callbacks
 from chattpl.training.data import grpo_dataset
-from chattpl.training.trainer import LiveJob, load_model, train, trainer_arguments
+from chattpl.training.rollouts import Rollouts, RolloutTrainer
+from chattpl.training.trainer import LiveJob, curve, load_model, train, trainer_arguments
 from chattpl.training.trl_fields import value_of
 
 logger = logging.getLogger(__name__)
 
-
-class Rollouts:
-    """What `GRPOTrainer` takes for its vLLM: the running engine, on the trainer's live weights.
-
-    The two methods are those of `trl.generation.VLLMGeneration` that the trainer calls.
-    """
-
-    def __init__(self, engine: LiveEngine, sampling: Sampling, prompts: Sequence[list[int]], seed: int):
-        self._engine = engine
-        self._sampling = sampling
-        self._prompts = {tuple(prompt) for prompt in prompts}
-        self._seed = seed
-        self.trainer: Any = None  # handed over by the trainer itself, which is made with these rollouts
-
-    def sync_weights(self) -> None:
-        """Hand the trainer's weights to the engine."""
-        self._engine.load_weights(self._parameters())
-
-    def _parameters(self) -> Iterator[tuple[str, torch.Tensor]]:
-        model = self.trainer.accelerator.unwrap_model(self.trainer.model)
-        tied = set(getattr(model, "all_tied_weights_keys", None) or ())
-        for name, parameter in model.named_parameters():
-            if name not in tied:
-                yield name, parameter.detach()
-
-    def generate(
-        self, prompts: list[list[int]], images: None, num_generations: int, profiler: Any = None
-    ) -> tuple[list[list[int]], list[list[int]], list[list[list[float]]], None]:
-        """Prompt ids, completion ids, and log-probabilities of shape (prompts, tokens, 1), in nats."""
-        for prompt in prompts:
-            assert tuple(prompt) in self._prompts, "a rollout would start from other ids than evaluation uses"
-        step = self.trainer.state.global_step
-        seeds = [seed_of(self._seed, step, index) for index in range(len(prompts))]
-        completions = self._engine.generate(prompts, self._sampling, seeds)
-        self._engine.sleep()
-        self.trainer._last_loaded_step = -1  # an engine that slept has no weights any more
-        logprobs = [[[value] for value in completion.logprobs or ()] for completion in completions]
-        return prompts, [completion.token_ids for completion in completions], logprobs, None
-
-
-class RolloutTrainer(GRPOTrainer):
-    """`GRPOTrainer` whose dataset holds token ids as prompts and whose sampler is handed in."""
-
-    def __init__(self, *, rollouts: Rollouts, **arguments: Any):
-        super().__init__(**arguments)
-        # With use_vllm in the configuration the trainer would start a second engine of its own.
-        self.use_vllm = True
-        self.vllm_generation = rollouts
-        self._last_loaded_step = -1
-        rollouts.trainer = self
-
-    def _tokenize_prompts(self, prompts: list[list[int]]) -> tuple[list[list[int]], None, dict[str, Any]]:
-        return prompts, None, {}
+# Fields of `chattpl.train_report.Curves`: a rate, its curve, and what the trainer calls it in its log.
+RATES = (
+    ("truncated_rate", "truncated", "completions/clipped_ratio"),
+    ("discarded_rate", "discarded", "discarded_rate"),
+    ("uniform_group_rate", "uniform_groups", "uniform_group_rate"),
+)
 
 
 def train_grpo(live: LiveJob, pool: EnginePool) -> tuple[PreTrainedModel, dict[str, Any]]:
-    """The trained model, and the course of its training (fields of `chattpl.results.Curves`).
+    """The trained model, and the course of its training (fields of `chattpl.train_report.Curves`).
 
     Raises:
         UserError: no prompt leaves room for a completion, or the engine cannot take live weights.
@@ -94,38 +44,56 @@ def train_grpo(live: LiveJob, pool: EnginePool) -> tuple[PreTrainedModel, dict[s
     if prepared.dropped:
         logger.warning("%d of %d prompts are too long and are left out", prepared.dropped, len(samples))
     arguments = trainer_arguments(job, GRPOConfig, bf16=value_of("grpo", job.hyperparameters, "bf16") is not False)
-    engine = pool.live(job.engine, Model(job.base_folder, basemodel.files_fingerprint(job.base_folder)))
+    engine = pool.live(job.engine, Model(job.base_folder, job.inputs["base"]))
     sampling = Sampling(length, arguments.temperature, 1.0, live.stop, logprobs=True)
     trainer = RolloutTrainer(
         rollouts=Rollouts(engine, sampling, prepared.dataset["prompt"], job.seed),
         model=load_model(live),
-        reward_funcs=_reward(live),
+        reward_funcs=_reward(live, arguments.num_generations),
         args=arguments,
         train_dataset=prepared.dataset,
         processing_class=live.tokenizer,
-        callbacks=callbacks(),
     )
-    report = train(trainer, job)
+    report = train(trainer, job, resumable=trainer.needs_rollouts)
     report |= {"samples": len(prepared.dataset), "dropped_samples": prepared.dropped}
     return trainer.model, report | _rollout_figures(report["log"], arguments)
 
 
-def _reward(live: LiveJob) -> Callable[..., list[float]]:
-    """1 for a completion that the task's own grader calls correct, else 0."""
+def _reward(live: LiveJob, group: int) -> Callable[..., list[float]]:
+    """1 for a completion that the task's own grader calls correct, else 0.
+
+    Args:
+        live: the job.
+        group: how many completions in a row answer one prompt.
+    """
     task = make_task(live.job.task)
 
-    def correct(completion_ids: list[list[int]], gold: list[str], **_: Any) -> list[float]:
+    def correct(
+        completion_ids: list[list[int]], gold: list[str], log_metric: Callable[[str, float], None], **_: Any
+    ) -> list[float]:
         texts = [decode_completion(live.tokenizer, ids, live.stop) for ids in completion_ids]
-        return [float(task.grade(text, answer).correct) for text, answer in zip(texts, gold, strict=True)]
+        answers = [split_thought(text, live.form.opens_thought)[1] for text in texts]
+        rewards = [float(task.grade(answer, right).correct) for answer, right in zip(answers, gold, strict=True)]
+        groups = [rewards[first : first + group] for first in range(0, len(rewards), group)]
+        log_metric("uniform_group_rate", sum(len(set(each)) == 1 for each in groups) / len(groups))
+        return rewards
 
     return correct
 
 
 def _rollout_figures(log: Sequence[dict[str, Any]], arguments: GRPOConfig) -> dict[str, Any]:
-    """The tokens that were generated and the mean reward of each logged step."""
-    lengths = [entry["completions/mean_length"] for entry in log if "completions/mean_length" in entry]
-    completions = arguments.generation_batch_size * max(1, int(arguments.logging_steps))
-    return {
-        "tokens": round(sum(lengths) * completions),
-        "mean_reward": [[entry["step"], entry["reward"]] for entry in log if "reward" in entry],
+    """The tokens that were generated, the mean reward, and how many of the rollouts taught nothing, and why."""
+    entries = [entry for entry in log if "generations" in entry]
+    count = sum(entry["generations"] for entry in entries)
+
+    def total(key: str) -> float:
+        return float(sum(entry["generations"] * entry[key] for entry in entries))
+
+    figures: dict[str, Any] = {
+        "tokens": round(total("completions/mean_length") * arguments.generation_batch_size),
+        "mean_reward": curve(entries, "reward"),
     }
+    for rate, course, key in RATES:
+        if all(key in entry for entry in entries):
+            figures |= {rate: total(key) / count, course: curve(entries, key)}
+    return figures

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from chattpl.generation.base import EngineSpec
-from chattpl.tasks.loading import TaskConfig
+from chattpl.tasks.config import TaskConfig
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class TrainingJob:
         work: folder for checkpoints; an interrupted run resumes from there.
         output: folder that is filled; `train.json` is written last.
         dtype: of the published weights; `train_dtype`: of those that are trained.
+        master_weights: the optimizer keeps bfloat16 weights in float32 as well.
         format_name, format: the training format and its fields.
         hyperparameters: fields of TRL's configuration class.
         stop: stop strings of the rollouts.
@@ -42,6 +43,7 @@ class TrainingJob:
     output: str
     dtype: str
     train_dtype: str
+    master_weights: bool
     attn_implementation: str | None
     trust_remote_code: bool
     format_name: str

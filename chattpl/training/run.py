@@ -7,13 +7,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-from chattpl import basemodel
+from chattpl import basemodel, signals
 from chattpl.errors import UserError
 from chattpl.files import write_json
 from chattpl.generation import resolved_device
 from chattpl.generation.pool import EnginePool
 from chattpl.hashing import digest
-from chattpl.results import SCHEMA, TrainReport
+from chattpl.results import SCHEMA
+from chattpl.train_report import TrainReport
 from chattpl.training import METHODS
 from chattpl.training.job import TrainingJob
 from chattpl.training.trackers import tracked
@@ -32,23 +33,29 @@ def run_job(job: TrainingJob, pool: EnginePool) -> TrainReport:
 
     Raises:
         UserError: a user error that only shows once tokenizer and samples are loaded.
-        Interrupted: a signal arrived; a checkpoint was written first.
+        Interrupted: a signal arrived; a checkpoint was written first, or the finished model.
     """
     resolved_device(job.device)  # in a worker this is what leaves the process one GPU
     logger.info("training %s", job.name)
     began = time.monotonic()
     live = LiveJob.of(job)
+    with signals.deferrable():
+        report = _train_and_save(live, pool)
+    logger.info("trained %s in %.1f s", job.name, time.monotonic() - began)
+    return report
+
+
+def _train_and_save(live: LiveJob, pool: EnginePool) -> TrainReport:
+    job, output = live.job, Path(live.job.output)
     module, _, function = METHODS[job.method].trainer.partition(":")
     with tracked(job.tracker, job.tracking, job.study, job.name):
         model, went = getattr(importlib.import_module(module), function)(live, pool)
-    output = Path(job.output)
     save_model(model, live, output)
-    if basemodel.files_fingerprint(job.base_folder) != job.inputs["base"]:
+    if basemodel.files_fingerprint(job.base_folder, job.trust_remote_code) != job.inputs["base"]:
         raise UserError(f"model.path={job.base}: its files changed while {job.name} was trained; run it again")
     shutil.rmtree(job.work, ignore_errors=True)
     report = _report(job, live, went)
     write_json(output / "train.json", report.to_json())  # last: it says that the folder is whole
-    logger.info("trained %s in %.1f s", job.name, time.monotonic() - began)
     return report
 
 

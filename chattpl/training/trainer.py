@@ -3,7 +3,7 @@
 import logging
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,15 @@ from chattpl import basemodel, signals, vectormath
 from chattpl.encoding import Encoding
 from chattpl.errors import UserError
 from chattpl.formats import Format, StopPolicy, parse_fields
+from chattpl.generation.device import conditions
 from chattpl.tasks import Sample
 from chattpl.tasks.loading import train_samples
-from chattpl.training.callbacks import Clock, last_checkpoint
+from chattpl.training.callbacks import Checkpoints, Clock, LogProgress, last_checkpoint
+from chattpl.training.head import score_in_float32
 from chattpl.training.job import TrainingJob
+from chattpl.training.optimizer import MasterAdamW
+from chattpl.training.precision import has_masters
+from chattpl.training.weights import finish_weights
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +60,7 @@ class LiveJob:
         encoding = Encoding(job.base_folder, job.trust_remote_code, job.task)
         form = encoding.format(job.format_name, parse_fields(job.format_name, job.format))
         samples = train_samples(job.task, form.fields.shots)
-        return cls(job, encoding.tokenizer, form, encoding.stop(form, job.stop), samples)
+        return cls(job, encoding.tokenizer, form, encoding.stop(form, None, job.stop), samples)
 
 
 def load_model(live: LiveJob) -> PreTrainedModel:
@@ -98,32 +103,65 @@ def trainer_arguments(job: TrainingJob, kind: type, **ours: Any) -> Any:
         raise UserError(f"{job.method}.*: {kind.__name__} refuses the configuration: {reason}") from error
 
 
-def train(trainer: Trainer, job: TrainingJob) -> dict[str, Any]:
-    """Train to the end, from the last checkpoint if there is one. Returns fields of `chattpl.results.Curves`.
+def train(trainer: Trainer, job: TrainingJob, resumable: Callable[[], bool] = lambda: True) -> dict[str, Any]:
+    """Train to the end, from the last checkpoint if there is one, and round the weights to `job.dtype`.
+
+    A signal that arrives meanwhile waits for a checkpoint; one that arrives in the last step waits on, for the end of
+    `signals.deferrable`.
+
+    Args:
+        trainer: with everything but the callbacks.
+        job: says where the checkpoints are.
+        resumable: asked after a step, whether a checkpoint can be written there.
+
+    Returns:
+        Fields of `chattpl.train_report.Curves`.
 
     Raises:
-        Interrupted: a signal arrived; a checkpoint was written first.
+        Interrupted: a signal arrived before the last step; a checkpoint was written first.
+        UserError: the samples do not fill one batch, so there was nothing to train on.
     """
     checkpoint = last_checkpoint(Path(job.work))
     if checkpoint is not None:
         logger.info("resuming from %s", checkpoint.name)
     trainer.remove_callback(PrinterCallback)
+    _choose_optimizer(trainer, job)
+    if trainer.args.bf16 or job.train_dtype != "float32":
+        score_in_float32(trainer)
     clock = Clock(checkpoint)
-    trainer.add_callback(clock)
-    with signals.deferred():
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    history = trainer.state.log_history
+    for callback in (Checkpoints(resumable), LogProgress(), clock):
+        trainer.add_callback(callback)
+    signals.defer()
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    if trainer.state.global_step < trainer.state.max_steps:
+        signals.raise_pending()
+        raise UserError(f"{job.method}.*: {len(trainer.train_dataset)} training samples do not fill one batch")
+    seconds, history = round(clock.seconds, 2), trainer.state.log_history
     return {
-        "seconds": round(clock.seconds, 2),
+        "seconds": seconds,
         "steps": trainer.state.global_step,
         "resumed_from_step": int(checkpoint.name.partition("-")[2]) if checkpoint else None,
-        "device": torch.cuda.get_device_name() if job.device == "cuda" else "cpu",
-        "loss": _curve(history, "loss"),
+        **conditions(job.device),
+        **finish_weights(trainer.model, trainer.optimizer, job.base_folder, getattr(torch, job.dtype)),
+        "loss": curve(history, "loss"),
         "log": history,
     }
 
 
-def _curve(history: Sequence[dict[str, Any]], key: str) -> list[list[float]]:
+def _choose_optimizer(trainer: Trainer, job: TrainingJob) -> None:
+    """float32 masters for bfloat16 weights, else what `optim` names. The trainer makes the groups of weight decay."""
+    if has_masters(job.train_dtype, job.master_weights):
+        asked = trainer.args
+        settings = {"lr": asked.learning_rate, "betas": (asked.adam_beta1, asked.adam_beta2), "eps": asked.adam_epsilon}
+        trainer.optimizer_cls_and_kwargs = (MasterAdamW, settings)
+    elif job.train_dtype != "float32":
+        logger.warning(
+            "model.train_dtype=%s without master weights: updates smaller than a weight's last digit are lost, at the "
+            "learning rates of fine-tuning most of them; model.master_weights=true keeps them", job.train_dtype,
+        )  # fmt: skip
+
+
+def curve(history: Sequence[dict[str, Any]], key: str) -> list[list[float]]:
     """`[step, value]` for each log entry that holds `key`."""
     return [[entry["step"], entry[key]] for entry in history if key in entry]
 
@@ -132,10 +170,11 @@ def save_model(model: PreTrainedModel, live: LiveJob, folder: Path) -> None:
     """A Hugging Face folder that plain transformers and vLLM use as this study does: template, end tokens and all."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    for path in (path for pattern in basemodel.FILES for path in live.job.base_folder.glob(pattern)):
+    for path in basemodel.model_files(live.job.base_folder, live.job.trust_remote_code):
         if path.suffix != ".safetensors" and not path.name.endswith(".safetensors.index.json"):
-            shutil.copyfile(path, folder / path.name)
-    (folder / "train.json").unlink(missing_ok=True)
+            target = folder / path.relative_to(live.job.base_folder)
+            target.parent.mkdir(exist_ok=True)
+            shutil.copyfile(path, target)
     model.to(getattr(torch, live.job.dtype))
     model.config.use_cache = True
     model.save_pretrained(folder)

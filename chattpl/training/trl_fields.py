@@ -31,6 +31,7 @@ RESERVED = {
     "enable_jit_checkpoint": _RUN,
     "push_to_hub": _RUN,
     "load_best_model_at_end": _RUN,
+    "restore_callback_states_from_checkpoint": _RUN,
     "save_only_model": _EXACT,
     "ignore_data_skip": _EXACT,
     "eval_strategy": _EVALUATION,

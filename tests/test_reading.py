@@ -1,0 +1,262 @@
+"""Which number a reply commits to, on made-up replies of every form. Those of real models are in `test_labels.py`."""
+
+from fractions import Fraction
+
+import pytest
+
+from chattpl.tasks.reading import read
+from chattpl.tasks.values import value_of
+
+
+def number(text):
+    value = read(text).number
+    return None if value is None else str(value)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "#### 18",
+        "#### $18.00",
+        "#### 9 + 9 = 18",
+        "**#### 18**",
+        "#### 18 eggs are left at the end of the day.",
+        "\\(\\boxed{18}\\)",
+        "She sells \\boxed{18} dozens in 60 days, 3 more than before.",
+        "\\[\n\\boxed{18 \\text{ dollars}}\n\\]",
+        "\\fbox{18}",
+        "It is \\boxed 18.",
+        "The answer is 18.",
+        "The final answer is: **18**",
+        "**Answer:** 18 eggs",
+        "Final answer: $9 \\times 2 = 18$",
+        "The answer to the question is that she has 18.",
+        "So she makes $18 a day.",
+        "Therefore, the price of the 2 shirts is $18.",
+        "Thus she has 9 + 9 = 18 eggs",
+        "#### Conclusion: Ann has 18 eggs left.",
+        "In 3 days she will have 18 eggs, so she has 18.",
+        "After 4 years, Ann will be 18 years old in 2 towns.",
+    ],
+)
+@pytest.mark.parametrize("working", ["", "First, 4 + 5 = 9 of them.\nThen she doubles these 9.\n"])
+def test_the_final_statement_counts_whatever_its_form(working, statement):
+    assert number(working + statement) == "18"
+    assert number(" " + working + statement + "\n") == "18"
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        "So it is \\boxed{18}.",
+        "#### 18",
+        "#### 9 * 2 = 18",
+        "The answer is 18.",
+        "So she has 18.",
+        "She has 9 * 2 = 18 left.",
+    ],
+)
+def test_a_guess_before_the_working_does_not_count(end):
+    assert number(f"#### 12\nLet's see. She has 4 + 5 = 9.\n\n{end}") == "18"
+
+
+@pytest.mark.parametrize("end", ["So it is \\boxed{18}.", "So she has 18 in total.", "The answer is 18. ####\n\n"])
+@pytest.mark.parametrize("echo", ["#### 12", "#### #### 12", "\n#### 12\n#### 12\n#### 12"])
+def test_a_guess_that_comes_again_after_the_working_does_not_count(end, echo):
+    assert number(f"#### 12\nShe has 4 + 5 = 9 and twice that is 18.\n{end}{echo}") == "18"
+
+
+def test_a_guess_that_is_announced_as_the_answer_after_the_working_counts():
+    assert number("#### 12\nShe has 4 + 5 = 9.\n\nThe final answer is:\n#### 12\n") == "12"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["#### 12", "#### 12\n#### 12\n#### 12\n#### 1", "#### 12 eggs\n", "She has 12.\n#### 12\n```python\nx = 3\n```"],
+)
+def test_a_guess_without_working_is_the_answer(text):
+    assert number(text) == "12"
+
+
+@pytest.mark.parametrize(
+    ("series", "read_as"),
+    [
+        ("#### 7\n" * 30 + "#### ", "7"),
+        ("#### 7\n" + "#### 70\n" * 30 + "#### 7", "7"),
+        ("#### 70#### 70#### 70#### 70#### 7", "70"),
+        ("#### 7#### 8" * 30, None),
+        ("".join(f"#### {n}\n" for n in range(30)), None),
+        ("".join(f"#### {n} + 1 = {n + 1}\n" for n in range(30)) + "#### 30 +", None),
+        ("#### 3 + 4 = 7\n#### 7 * 2 = 14", "14"),
+        ("#### 8 / 2 = 4\n#### 4 balls", "4"),
+    ],
+)
+def test_a_series_of_hashes_counts_if_it_settles(series, read_as):
+    assert number("She has 3 + 4 of them.\n" + series) == read_as
+
+
+@pytest.mark.parametrize("box", ["\\boxed{}", "\\boxed{####}", "\\boxed{\\text{Not possible}}", "\\boxed{x}"])
+def test_a_final_box_without_a_number_is_an_answer_without_one(box):
+    assert number(f"She has 3 - 8 = -5, which is not possible. The final answer is {box}.") is None
+
+
+@pytest.mark.parametrize(
+    "sentence", ["Therefore, there are no eggs left.", "This means that she does not need any more eggs."]
+)
+def test_a_number_that_is_said_in_words_before_an_empty_box_is_0(sentence):
+    assert number(f"She has 8 - 8 of them. {sentence} The final answer is \\boxed{{####}}.") == "0"
+
+
+@pytest.mark.parametrize("sentence", ["Therefore, there is no solution.", "Therefore, there are no 3 eggs."])
+def test_not_every_no_before_an_empty_box_is_0(sentence):
+    assert number(f"She has 3 - 8 of them. {sentence} The final answer is \\boxed{{####}}.") is None
+
+
+def test_of_several_boxes_in_a_sentence_the_first_counts():
+    assert number("She has \\boxed{18} eggs and \\boxed{4} boxes.") == "18"
+
+
+def test_a_list_in_a_box_is_no_number():
+    assert number("They have 3 + 4 eggs, so \\boxed{2, 2, 0, 1}.") is None
+
+
+@pytest.mark.parametrize(
+    ("line", "read_as"),
+    [
+        ("#### 6:00 pm", "6"),
+        ("#### 18, 20, 18, 20, 18, 2", "18"),
+        ("#### 1.5 1/5 1/5 1/5", "3/2"),
+        ("#### 6:30 pm", None),
+    ],
+)
+def test_what_follows_the_number_behind_hashes_is_left_aside(line, read_as):
+    assert number(line) == read_as
+
+
+def test_an_empty_box_leaves_the_box_before_it():
+    assert number("So it is \\boxed{18}. He needs \\boxed{####} more.") == "18"
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        " This is right, since 9 + 9 = 18 and 5 + 5 = 10.",
+        "\n\nLet's check: 18 / 2 = 9, and 9 * 3 = 27. This confirms it.",
+        "\n```python\nprint(2 * 8)\n```\n```output\n16\n```\n",
+        "\n\n#### Explanation:\n- She has 3 boxes.\n- Each holds 6.",
+    ],
+)
+def test_what_explains_a_box_does_not_replace_it(after):
+    assert number(f"So she has \\boxed{{18}} eggs.{after}") == "18"
+
+
+def test_the_box_after_a_check_replaces_the_one_before():
+    assert number("So \\boxed{17}. Let's check.\n```output\n18\n```\nShe has \\boxed{18}.") == "18"
+
+
+def test_a_negative_answer_keeps_its_sign():
+    assert [number(text) for text in ("The answer is -7.", "Answer: \u22127", "#### -7", "So it is -$7.")] == ["-7"] * 4
+
+
+def test_headings_with_numbers_state_nothing():
+    assert number("#### 1. **Add**\n3 + 4 = 7\n\n#### 2. Double\n7 * 2 = 14\n\n#### 3. Done.") == "14"
+    assert number("#### 1. Ann's age: 5\n#### 2. Ben's age: 7") == "7"
+
+
+WORKING = "She has 3 boxes of 6 eggs each. That makes 3 * 6 = 18 eggs in all. "
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        WORKING + "Now we need to find out how many of the",
+        WORKING + "Then she buys 4 more, so she has 18 +",
+        WORKING + "Therefore, half of them are \\( 18 / 2 = 9",
+        WORKING + "\n\n4. **Find the rest",
+        WORKING + "Next we sum up:\n\\[\n18 + 4 = 22",
+        "She doubles her 4 eggs to 8 eggs every day.\n" * 20 + "She doubles her 4 eggs",
+        "".join(f"In {n} days, Ben will be {n}+5 = {n + 5} years old.\n" for n in range(30))
+        + "In 30 days, Ben will be",
+        "The drink is 10 * 2/3 = " + "10 liters * 2/3 = " * 50,
+        "#### 12\nLet's see.\n" + WORKING + "Now, the rest is what the",
+        "```python\nx = 3\nprint(x",
+        "",
+        "None at all.",
+    ],
+)
+def test_a_reply_that_breaks_off_or_goes_round_in_its_working_commits_to_nothing(text):
+    assert number(text) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        WORKING + "\n\nThus, the number of eggs that she",
+        WORKING + "\n\nThe number of eggs is \\(\\boxed{1",
+        WORKING + "\n\nThe number of eggs is \\(\\boxed{1.",
+        WORKING + "Let's verify this with code.\n```python\nboxes = 3\ne",
+        "- Therefore, 3 boxes are 18 eggs.\n\nNow let's sum it up.\n```python\nx",
+        WORKING + "\n```python\nprint(3 * 6)\n```\n```output\n18\n```\nThe number of eggs is not",
+        WORKING + "\n\n#### \n\nThis solution takes the number of",
+        "#### 12\n" + WORKING + "\n\n#### 12\n\nShe has 3 boxes of",
+    ],
+)
+def test_a_reply_that_breaks_off_after_its_working_commits_to_what_that_comes_to(text):
+    assert number(text) == "18"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<think>It is 12, or is it \\boxed{14}?</think>\n\nShe has 18 eggs.",
+        "<think>\nProblem: 5 eggs. So 5.\n\nQuestion: which?\n</think>\n\\boxed{18}",
+        "<think>So she has 18 eggs.</think>",
+    ],
+)
+def test_thoughts_are_not_read_where_a_reply_follows(text):
+    assert number(text) == "18"
+
+
+@pytest.mark.parametrize(
+    ("sentence", "value"),
+    [
+        ("Ann's brother will be 18 years old in 3 years.", 18),
+        ("James saved $0 compared to the store, where they cost $2.5 a pound.", 0),
+        ("10 ducks need 3.5 pounds of food.", "3.5"),
+        ("15 women are left.", 15),
+        ("The 42 kg bag of rice will last 6 weeks.", 6),
+        ("If he buys 25 pens, he will get 30 of them.", 30),
+        ("She has $12 - $14 = -$2 if she takes the second one of 5.", -2),
+        ("\\text{Total} = \\frac{9}{12} = \\frac{3}{4} \\text{ miles}", "3/4"),
+        ("\\[ x \\approx 2.5 \\]", "2.5"),
+        ("- Total = 50 + 100", None),
+        ("x = 10 liters * 2/3", None),
+        ("How many of the 7 are left?", None),
+        ("None.", None),
+    ],
+)
+def test_a_sentence_comes_to_what_its_verb_or_equality_gives(sentence, value):
+    assert value_of(sentence) == (None if value is None else Fraction(value))
+
+
+@pytest.mark.parametrize(
+    "opening", ["Question:", "Q:", "Problem 2:", "**Question:**", "### Problem:", "Exercise 2\n", "Human:"]
+)
+@pytest.mark.parametrize("reply", ["#### 18", "18", "The answer is 18.", "It is \\(\\boxed{18}\\)."])
+def test_another_question_is_not_read(reply, opening):
+    text = f"{reply}\n\n{opening} Tom has 3 and 4 apples. How many?\n#### 7"
+    assert number(text) == "18"
+    assert text[: read(text).end].strip() == reply
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Question: Tom has 9 and 9 apples.\nAnswer: 18",
+        "Problem: two nines.\n\nHe has 9 + 9 = 18.",
+        "The question is what 2 * 9 is: 18",
+        "#### 18 (see Problem set)",
+    ],
+)
+def test_the_question_once_more_is_no_other_question(text):
+    assert (number(text), read(text).end) == ("18", None)
