@@ -98,7 +98,7 @@ def values_of(config: Config) -> dict[str, Any]:
     """Every key with its value, sorted. TRL's fields that are not configured have TRL's defaults."""
     tree = {
         **{key: value for key, value in vars(config).items() if key not in ("task", "wordings", "formats")},
-        **{node: asdict(getattr(config, node)) for node in ("train", "eval", "model", "engine")},
+        **{node: asdict(getattr(config, node)) for node in ("train", "eval", "model", "engine", "report")},
         **{method: {**defaults_of(method), **getattr(config, method)} for method in CLASSES},
         "task": config.task.to_dict(),
         "wordings": {name: asdict(wording) for name, wording in config.wordings.items()},

@@ -107,7 +107,7 @@ def _all_keys() -> list[str]:
 
     schema = ConfigStore.instance().load("schema.yaml").node  # what `chattpl.config` registered
     tree: Any = OmegaConf.to_container(schema, throw_on_missing=False)
-    return [*flat(tree), "model", "task", "train_format", "method", "masking", "eval_format", "experiment"]
+    return [*flat(tree), "model", "task", "train_format", "method", "masking", "eval_format", "grid", "experiment"]
 
 
 def _missing_config(text: str) -> str:

@@ -3,7 +3,7 @@
 import logging
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 
 from chattpl.errors import UserError
 from chattpl.outcome import Outcome, journal, read_outcome
+from chattpl.report.settings import ReportConfig
 from chattpl.runtime import runtime
 from chattpl.stages import STAGES
 
@@ -87,9 +88,10 @@ def conclude(outcomes: Sequence[Outcome]) -> None:
     Raises:
         UserError: something failed, or a report was asked for and there is nothing to report.
     """
-    for study in sorted({outcome.study for outcome in outcomes if outcome.reports}):
+    settings = {outcome.study: outcome.report for outcome in outcomes if outcome.reports}
+    for study in sorted(settings):
         if any((Path(study) / "eval").glob("*/summary.json")):
-            _report(Path(study))
+            _report(Path(study), settings[study])
         elif any(outcome.study == study and not STAGES[outcome.stage].works_on_a_cell for outcome in outcomes):
             name = Path(study).name
             raise UserError(f"study {name} holds nothing to report: no eval/*/summary.json in {study}")
@@ -113,9 +115,8 @@ def _tell_failures(failed: Sequence[Outcome], of: int) -> None:
     raise UserError(f"{len(failed)} of {of} cells failed; run the same command again for what is missing")
 
 
-def _report(study: Path) -> None:
+def _report(study: Path, settings: Mapping[str, Any]) -> None:
     from chattpl.report import print_table, write_report
 
-    frame = write_report(study)
-    print_table(frame)
-    logger.info("report: %s", study / "report" / "report.md")
+    print_table(write_report(study, ReportConfig(**settings)))
+    logger.info("report: %s (as text: report.md)", study / "report" / "report.html")

@@ -17,6 +17,7 @@ from chattpl.errors import UserError, nearest
 from chattpl.formats import FormatFields, parse_fields
 from chattpl.generation import ENGINES
 from chattpl.generation.device import DEVICES
+from chattpl.report.settings import FAMILIES
 from chattpl.results import OBJECTIVES
 from chattpl.stages import STAGES
 from chattpl.tasks.config import NAME, TaskConfig, Wording, parse_task, parse_wordings
@@ -78,6 +79,13 @@ class EngineConfig:
 
 
 @dataclass
+class ReportNode:
+    """What is tested in a report (`chattpl.report.settings.ReportConfig`)."""
+
+    families: list[str] = MISSING
+
+
+@dataclass
 class _Common:
     train: TrainConfig = MISSING
     eval: EvalConfig = MISSING
@@ -85,6 +93,7 @@ class _Common:
     sft: dict[str, Any] = MISSING
     grpo: dict[str, Any] = MISSING
     engine: EngineConfig = MISSING
+    report: ReportNode = MISSING
     tracker: str = MISSING
     device: str = MISSING
     seed: int = MISSING
@@ -115,7 +124,13 @@ class Config(_Common):
 
 def schema_node() -> DictConfig:
     """The schema without any value. The nodes whose keys are checked here by name take any key without Hydra's `+`."""
-    typed = {"train": TrainConfig, "eval": EvalConfig, "model": ModelConfig, "engine": EngineConfig}
+    typed = {
+        "train": TrainConfig,
+        "eval": EvalConfig,
+        "model": ModelConfig,
+        "engine": EngineConfig,
+        "report": ReportNode,
+    }
     node: DictConfig = OmegaConf.structured(Schema)
     for name, kind in typed.items():
         node[name] = kind
@@ -185,6 +200,8 @@ def _check_choices(schema: Schema) -> None:
         ("model.train_dtype", schema.model.train_dtype, DTYPES),
     ):
         check_choice(key, value, possible)
+    for family in schema.report.families:
+        check_choice("report.families", family, FAMILIES)
 
 
 def _check_study(study: str) -> None:

@@ -126,6 +126,7 @@ DECIDES: dict[str, tuple[Condition, Condition]] = {
     "engine.name": (_rolls_out, _always),
     "engine.max_model_len": (_rolls_out, _always),
     "engine.*": (_never, _never),
+    "report.*": (_never, _never),
     "seed": (_trained, _sampled),
     "device": (_never, _never),
     "tracker": (_never, _never),

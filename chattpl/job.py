@@ -100,6 +100,7 @@ def outcome_of(run: CellRun | None, failure: str | None = None) -> Outcome:
         trained=run.done.trained,
         evaluated=run.done.evaluated,
         graded=run.done.graded,
+        report=asdict(run.plan.config.report),
         failure=failure,
     )
 

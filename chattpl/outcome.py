@@ -1,8 +1,10 @@
 """What became of a job, and where the jobs of a sweep leave it."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from chattpl.stages import STAGES
 
@@ -16,6 +18,7 @@ class Outcome:
         folder: its run folder; empty where there is none.
         graded: answers that were kept were graded again.
         study: the study's folder; empty where there is none.
+        report: the settings of its report.
         failure: why it failed, in one line.
     """
 
@@ -26,6 +29,7 @@ class Outcome:
     trained: bool = False
     evaluated: bool = False
     graded: bool = False
+    report: Mapping[str, Any] = field(default_factory=dict)
     failure: str | None = None
 
     @property

@@ -110,9 +110,7 @@ def test_a_misspelt_key_is_refused_with_the_nearest():
     )
 
 
-@pytest.mark.parametrize(
-    ("kind", "key"), [("raw", "system"), ("raw", "template_kwargs"), ("chat", "prompt"), ("chat", "answer_prefix")]
-)
+@pytest.mark.parametrize(("kind", "key"), [("raw", "system"), ("raw", "template_kwargs"), ("chat", "answer_prefix")])
 def test_a_key_of_the_other_kind_is_refused(kind, key):
     with pytest.raises(UserError, match=rf"formats.mine.{key}: no such key.* \(possible: .*\)"):
         parse_fields("mine", {"kind": kind, key: "x"})

@@ -1,7 +1,5 @@
 """The report on made-up studies: what is read, in which order, what is said, and that nothing half-written is seen."""
 
-import io
-import itertools
 import json
 import logging
 import multiprocessing
@@ -20,23 +18,23 @@ import pytest
 from markdown_it import MarkdownIt
 from matplotlib.figure import Figure
 from PIL import Image
-from rich.console import Console
 
 from chattpl.errors import UserError
-from chattpl.report import print_table, write_report
+from chattpl.report import write_report
 from chattpl.report.collect import COMPARISON, collect_cells, to_frame
 from chattpl.report.contrasts import compare_formats
 from chattpl.report.figures import FIGURES
 from chattpl.report.heatmap import accuracy_heatmap
 from chattpl.report.page import render
 from chattpl.report.stats import mean_interval
+from chattpl.report.study import Study
 from chattpl.results import SCHEMA, Result, Summary
 from chattpl.train_report import TrainReport
 
 ROOT = Path(__file__).parents[1]
 PICTURES = tuple(f"{name}.png" for name in FIGURES)
 VECTORS = tuple(f"{name}.svg" for name in FIGURES)
-FILES = ("comparison.csv", "contrasts.csv", "report.md", *PICTURES, *VECTORS)
+FILES = ("comparison.csv", "contrasts.csv", "samples.parquet", "report.md", "report.html", *PICTURES, *VECTORS)
 TRAININGS = {
     "sft_chat_template": ("chat", "sft", "answer"),
     "grpo_chat_template": ("chat", "grpo", None),
@@ -70,7 +68,13 @@ def add_cell(
     train_format, method, masking = TRAININGS[model.split("--")[0]]
     folder = study / "eval" / f"{model}_eval_{eval_format}{suffix}"
     fields = {
-        **{"schema": SCHEMA, "study": study.name, "cell": folder.name, "group": model + suffix, "changes": {}},
+        **{
+            "schema": SCHEMA,
+            "study": study.name,
+            "cell": folder.name,
+            "group": model + suffix,
+            "changes": changed(model + suffix),
+        },
         **{"model_name": model, "task": "arithmetic", "split": "test", "eval_format": eval_format, "seed": 0},
         **{"train_format": train_format, "train_method": method, "train_masking": masking},
         **{"n": n, "correct": correct, "accuracy": correct / n, "ci_low": low, "ci_high": high},
@@ -83,7 +87,7 @@ def add_cell(
             "hardware": "Xeon",
             "threads": 2,
             "stop": {"strings": []},
-            "inputs": {},
+            "inputs": changed(suffix),
             "grader": "0" * 64,
             "fingerprint": f"{study.name:0<64}",
         },
@@ -94,6 +98,11 @@ def add_cell(
     (folder / "results.json").write_text(json.dumps(results))
     (folder / "summary.json").write_text(json.dumps(Summary(**fields).to_json()))
     return folder
+
+
+def changed(name: str) -> dict[str, str]:
+    """The changes that a cell's name shows."""
+    return dict(part.partition("=")[::2] for part in name.split("--")[1:])
 
 
 def result_of(index: int, correct: bool, rules: dict[str, bool]) -> dict:
@@ -122,8 +131,7 @@ def frame_of(study: Path) -> pandas.DataFrame:
 
 def page_of(study: Path) -> str:
     """report.md without the pictures, which take longer."""
-    cells = collect_cells(study)
-    return render(study.name, cells, to_frame(cells), compare_formats(cells))
+    return render(Study.read(study))
 
 
 def section(page: str, title: str) -> str:
@@ -322,7 +330,7 @@ def test_a_variant_of_the_evaluation_is_compared_with_its_like_alone(study):
     for eval_format in ("chat", "raw"):
         add_cell(study, "base", eval_format, range(20), suffix="--eval.max_tokens=64")
     groups = [pair.group for pair in compare_formats(collect_cells(study))]
-    assert groups == ["sft_chat_template", "base", "base--eval.max_tokens=64"]
+    assert groups == ["sft_chat_template", "base", "base max_tokens=64"]
 
 
 def test_samples_whose_text_is_no_utf_8_are_paired(study):
@@ -353,24 +361,12 @@ def test_a_cell_with_damaged_results_is_reported_but_not_compared(study, damage)
     path.unlink() if damage is None else path.write_text(damage)
     page = page_of(study)
     assert "chat and raw are not compared, because results.json of base_eval_raw cannot be read" in page
-    assert "| base_eval_raw |" in section(page, "Cells")
+    assert "| base | \N{EN DASH}/none/\N{EN DASH} | raw |" in section(page, "Cells")
 
 
 def test_a_model_in_one_format_alone_has_nothing_to_compare(tmp_path):
     add_cell(tmp_path / "s", "base", "chat", range(20))
     assert "there is nothing to compare" in section(page_of(tmp_path / "s"), "Evaluation formats against each other")
-
-
-def test_a_cell_with_many_answers_failed_in_form_is_named(study):
-    add_cell(study, "grpo_chat_template", "raw", range(30), truncated_rate=0.12, no_answer_rate=0.051, run_on_rate=0.05)
-    found = section(page_of(study), "Answers that failed in their form")
-    line = "Cell grpo_chat_template_eval_raw: 12.0 % cut off at the token limit, 5.1 % without an answer."
-    assert line in found
-    assert found.count("* Cell") == 1
-
-
-def test_a_study_of_sound_cells_names_none(study):
-    assert "No cell has more than 5%" in section(page_of(study), "Answers that failed in their form")
 
 
 def test_cells_that_agree_are_like_for_like(study):
@@ -555,14 +551,14 @@ def test_cells_without_any_sample_can_be_drawn(tmp_path):
 
 
 @pytest.fixture
-def three_models(tmp_path: Path) -> pandas.DataFrame:
+def three_models(tmp_path: Path) -> Study:
     """Trained in chat, in raw and not at all; base was not evaluated in raw."""
     add_cell(tmp_path / "s", "sft_chat_template", "chat", range(80))
     add_cell(tmp_path / "s", "sft_chat_template", "raw", range(50))
     add_cell(tmp_path / "s", "grpo_no_chat", "chat", range(40))
     add_cell(tmp_path / "s", "grpo_no_chat", "raw", range(70))
     add_cell(tmp_path / "s", "base", "chat", range(39))
-    return frame_of(tmp_path / "s")
+    return Study.read(tmp_path / "s")
 
 
 def field_texts(figure: Figure) -> dict[tuple[int, int], str]:
@@ -600,24 +596,12 @@ def test_a_field_of_the_heat_map_that_nobody_measured_is_grey(three_models):
 
 def test_a_copied_cell_stands_once_in_the_heat_map(study):
     shutil.copytree(study / "eval/base_eval_raw", study / "eval/copy")
-    assert len(field_texts(accuracy_heatmap(frame_of(study)))) == 4
+    assert len(field_texts(accuracy_heatmap(Study.read(study)))) == 4
 
 
 def test_the_heat_map_of_cells_without_any_sample_is_empty(tmp_path):
     add_cell(tmp_path / "s", "base", "chat", range(5), n=10, accuracy=float("nan"))
-    assert field_texts(accuracy_heatmap(frame_of(tmp_path / "s"))) == {}
-
-
-def test_thirty_models_in_ten_formats_can_be_read_in_the_heat_map(tmp_path):
-    add_cell(tmp_path / "s", "sft_chat_template", "chat", range(10), n=10)
-    row = frame_of(tmp_path / "s")
-    names = [(f"sft_chat_template--seed={seed}", f"a_format_{number}") for seed in range(30) for number in range(10)]
-    frame = pandas.concat([row.assign(group=group, eval_format=name) for group, name in names], ignore_index=True)
-    figure = accuracy_heatmap(frame)
-    [ax] = figure.axes
-    for labels in (ax.texts, ax.get_xticklabels(), ax.get_yticklabels()):
-        boxes = [label.get_window_extent(figure.canvas.get_renderer()) for label in labels]
-        assert not any(one.overlaps(other) for one, other in itertools.pairwise(boxes))
+    assert field_texts(accuracy_heatmap(Study.read(tmp_path / "s"))) == {}
 
 
 # Writing
@@ -649,35 +633,3 @@ def test_the_leftover_of_a_killed_writer_is_removed(study):
     os.utime(leftover, (0, 0))
     write_report(study)
     assert not leftover.exists()
-
-
-# The terminal
-
-
-def printed(frame: pandas.DataFrame, width: int = 100) -> str:
-    console = Console(file=io.StringIO(), width=width)
-    print_table(frame, console)
-    return console.file.getvalue()
-
-
-def test_a_line_of_the_table_tells_the_cell(study):
-    line = next(line for line in printed(frame_of(study)).splitlines() if line.startswith("sft_chat_template"))
-    assert line.split() == [
-        *("sft_chat_template", "chat/sft/answer", "chat", "100", "80.0", "[71,", "87]"),
-        *("80.0", "0.0", "0.0", "0.0", "31.5"),
-    ]
-
-
-def test_the_longest_name_and_large_figures_fit_in_100_columns(tmp_path):
-    large = {"no_answer_rate": 0.999, "truncated_rate": 0.999, "run_on_rate": 0.999, "mean_completion_tokens": 2048.0}
-    add_cell(tmp_path / "s", "sft_chat_template_full_loss", "chat", range(1200), n=1319, **large)
-    lines = printed(frame_of(tmp_path / "s")).splitlines()
-    assert max(len(line) for line in lines) <= 100
-    assert any(line.startswith("sft_chat_template_full_loss ") for line in lines)
-
-
-def test_brackets_and_escapes_in_a_name_are_text(tmp_path):
-    add_cell(tmp_path / "s", "m[red]x[bold]", "chat", range(5), n=10, train_method="\x1b[31m")
-    output = printed(frame_of(tmp_path / "s"))
-    assert "m[red]x[bold]" in output
-    assert "\x1b" not in output

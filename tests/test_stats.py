@@ -6,6 +6,7 @@ import numpy
 import pytest
 from scipy.stats import binom
 from statsmodels.stats.contingency_tables import mcnemar
+from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
 from benchmarks.intervals import Studies
@@ -193,6 +194,12 @@ def test_a_true_difference_is_rejected_in_5_percent_of_the_studies(samples, accu
 def test_holm_multiplies_the_smallest_p_most_and_never_changes_the_order():
     # By hand: 0.01 x 3, 0.02 x 2, then 0.03 x 1, which may not fall below the one before.
     assert holm([0.03, 0.01, 0.02]) == pytest.approx([0.04, 0.03, 0.04])
+
+
+def test_holm_agrees_with_statsmodels():
+    for seed in range(3):
+        p = numpy.random.default_rng(seed).random(8).round(2) ** 3
+        assert holm(list(p)) == pytest.approx(multipletests(p, method="holm")[1])
 
 
 def test_holm_of_no_tests_is_empty():

@@ -104,10 +104,11 @@ def test_contrasts_csv_has_a_row_for_each_contrast_and_rule(tmp_path):
     write_report(study)
     frame = pandas.read_csv(study / "report/contrasts.csv")
     assert list(frame.columns) == [
-        *("group", "first", "second", "rule", "n", "accuracy_first", "accuracy_second", "difference", "ci_low"),
-        *("ci_high", "only_first", "only_second", "p", "p_holm"),
+        *("family", "group", "first", "second", "first_cell", "second_cell", "rule", "n", "accuracy_first"),
+        *("accuracy_second", "difference", "ci_low", "ci_high", "only_first", "only_second", "p", "p_holm"),
+        *("detectable", "seeds", "seed_sd", "bootstrap_low", "bootstrap_high"),
     ]
-    rows = frame.set_index(["group", "rule"])
+    rows = frame[frame["family"] == "formats"].set_index(["group", "rule"])
     assert list(rows.index) == [
         *(("sft_chat_template", "committed"), ("sft_chat_template", "strict")),
         *(("base", "committed"), ("base", "strict"), ("base", "last_box")),
@@ -140,14 +141,14 @@ def test_every_cell_has_its_accuracy_under_every_rule_on_the_page_and_in_compari
         **{"sft_chat_template_eval_chat": -1, "base_eval_chat": 0.2, "base_eval_raw": 0.6}
     }
     found = section((study / "report/report.md").read_text(), "Grading rules")
-    assert "| base_eval_raw | 50.0 | 50.0 | 60.0 |" in found
-    assert "| sft_chat_template_eval_chat | 10.0 | 10.0 | \N{EN DASH} |" in found
+    assert "| base in raw | 50.0 | 50.0 | 60.0 |" in found
+    assert "| sft_chat_template in chat | 10.0 | 10.0 | \N{EN DASH} |" in found
 
 
 def test_the_name_of_a_rule_is_shown_as_it_is(tmp_path):
     add_model(tmp_path / "s", "base", committed=(range(80), range(50)), **{HOSTILE: (range(20), range(60))})
     write_report(tmp_path / "s")
-    assert shown((tmp_path / "s/report/report.md").read_text()).count(HOSTILE) == 3
+    assert shown((tmp_path / "s/report/report.md").read_text()).count(HOSTILE) == 4
 
 
 # Several answers to a question
@@ -174,7 +175,7 @@ def test_pass_at_k_stands_on_the_page_with_its_interval(tmp_path):
     add_cell(tmp_path / "s", "base", "chat", range(25), num_samples=4, pass_at_k={1: 0.25, 4: 0.55}, pass_at_k_ci=ends)
     add_cell(tmp_path / "s", "base", "raw", range(25))
     found = shown(section(page_of(tmp_path / "s"), "Cells"))
-    assert "pass@1 pass@4 base_eval_chat 4 25.0 [20.0, 30.0] 55.0 [50.0, 62.5]" in found
+    assert "pass@1 pass@4 base in chat 4 25.0 [20.0, 30.0] 55.0 [50.0, 62.5]" in found
 
 
 def test_a_sweep_that_samples_several_answers_ends_in_a_report_that_compares_them(micro, tmp_path, monkeypatch):

@@ -21,6 +21,7 @@ from typing import Any
 
 from chattpl.errors import UserError
 from chattpl.formats.base import PROBE_QUESTION, Format, FormatFields, Shot
+from chattpl.formats.prompt import PLACE, check_prompt, in_prompt
 
 PROBE_ANSWER = "Plugh"
 
@@ -31,16 +32,22 @@ class ChatFields(FormatFields):
 
     Attributes:
         system: a system message before everything, or None.
+        prompt: the text of a user turn, with `{question}` where the question stands.
         template_kwargs: what the chat template is given beside the messages.
     """
 
     kind: str = "chat"
     system: str | None = None
+    prompt: str = PLACE
     template_kwargs: Mapping[str, Any] = field(default_factory=lambda: {"enable_thinking": False})
 
     @property
     def asks_for_thought(self) -> bool:
         return bool(self.template_kwargs.get("enable_thinking"))
+
+    def check(self, key: str) -> None:
+        super().check(key)
+        check_prompt(key, self.prompt)
 
 
 class ChatFormat(Format):
@@ -117,7 +124,10 @@ class ChatFormat(Format):
     def reference_ids(self, question: str) -> list[int] | None:
         """What the tokenizer's own `apply_chat_template` gives; None where content spells a special token."""
         asked = self._instructed(question)
-        if any(self.encoder.first_special(text) for text in (asked, self.fields.system or "", *self._shown)):
+        if any(
+            self.encoder.first_special(text)
+            for text in (asked, self.fields.system or "", self.fields.prompt, *self._shown)
+        ):
             return None
         ids: list[int] = self.tokenizer.apply_chat_template(
             self._messages(self._shots, asked),
@@ -131,10 +141,10 @@ class ChatFormat(Format):
         turns = [("system", self.fields.system)]
         if self.fields.turns:
             for asked, worked in shots:
-                turns += [("user", asked), ("assistant", worked)]
+                turns += [("user", in_prompt(self.fields.prompt, asked)), ("assistant", worked)]
         else:
             question = _in_one_text(shots, question)
-        turns += [("user", question), ("assistant", answer)]
+        turns += [("user", in_prompt(self.fields.prompt, question)), ("assistant", answer)]
         return [
             {"role": role, "content": [{"type": "text", "text": text}] if self._in_parts else text}
             for role, text in turns

@@ -11,12 +11,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from chattpl.errors import UserError
 from chattpl.formats.base import Format, FormatFields, Shot
+from chattpl.formats.prompt import PLACE, check_prompt, in_prompt
 
 # What ends a document, by the names under which pre-training taught it. A chat model's `eos_token` ends a turn.
 DOCUMENT_ENDS = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "<\uff5cend▁of▁sentence\uff5c>")
-PLACE = "{question}"
 
 
 @dataclass(frozen=True)
@@ -34,8 +33,7 @@ class RawFields(FormatFields):
 
     def check(self, key: str) -> None:
         super().check(key)
-        if (count := self.prompt.count(PLACE)) != 1:
-            raise UserError(f"{key}.prompt: must hold '{PLACE}' once, holds it {count} times")
+        check_prompt(key, self.prompt)
 
 
 class RawFormat(Format):
@@ -65,4 +63,4 @@ class RawFormat(Format):
         return self._prompt_text(shots, question) + self.fields.answer_prefix + answer + self.end_token
 
     def _before(self, question: str) -> str:
-        return self.fields.prompt.replace(PLACE, question)
+        return in_prompt(self.fields.prompt, question)

@@ -1,71 +1,99 @@
 """Accuracies as bars. All error bars are 95 % Wilson intervals."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import pandas
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
+from matplotlib.lines import Line2D
 
-from chattpl.report.canvas import ERROR_COLOUR, Colour, colours, errors, new_figure, percent_axis, rows_height
-from chattpl.report.collect import format_order
-from chattpl.report.text import NONE, percent, printable, wrap
+from chattpl.report.canvas import (
+    ERROR_COLOUR,
+    FEW_ROWS,
+    Look,
+    cell_rows,
+    errors,
+    format_patches,
+    legend_beside,
+    new_figure,
+    percent_axis,
+    rows_height,
+)
+from chattpl.report.study import Study
+from chattpl.report.text import percent, wrap
 
-METHOD_ORDER = ("sft", "grpo", "none")
 BAR_INCHES = 0.28
+THIN_BAR_INCHES = 0.17
+FEW_FORMATS = 4  # whose bars may be broad
+# With a seam, that it is seen on any bar.
+BASE: tuple[dict[str, Any], ...] = (
+    {"colors": "white", "linewidth": 3.6, "capstyle": "butt"},
+    {"colors": "black", "linewidth": 1.8, "capstyle": "butt"},
+)
 
 
-def accuracy_bar(frame: pandas.DataFrame) -> Figure:
-    """All accuracies, one bar a cell, the best first, coloured by how the model was trained."""
-    frame = frame.sort_values("accuracy", ascending=False, kind="stable")
-    methods = [NONE if pandas.isna(method) else printable(method) for method in frame["train_method"]]
-    labels = [wrap(cell) for cell in frame["cell"]]
-    colour = colours(dict.fromkeys((*METHOD_ORDER, *methods)))  # the same in every study
-    figure, [ax] = new_figure(6, rows_height(labels, 0.1 + BAR_INCHES))
-    _draw_bars(ax, frame, range(len(frame)), [colour[method] for method in methods], 0.75)
-    _finish_bars(ax, labels, frame["ci_high"].max(), "Accuracy of each cell, best first")
-    _add_legend(ax, {f"train.method={method}": colour[method] for method in colour if method in methods})
+def accuracy_bar(study: Study) -> Figure:
+    """All accuracies, one bar a cell, the best first, with a line where the untrained model is in the same format."""
+    rows = study.rows.sort_values("accuracy", ascending=False, kind="stable")
+    shown = cell_rows(list(rows["label"]), 0.06 + BAR_INCHES)
+    figure, [ax] = new_figure(6, shown.inches)
+    places = pandas.Series(range(len(rows)), index=rows.index)
+    for name in study.formats:
+        chosen = rows[rows["eval_format"] == name]
+        _draw_bars(ax, chosen, list(places[chosen.index]), study.looks[name], 0.75, min(shown.font, 8))
+    _finish_bars(ax, shown.labels, rows, "Accuracy of each cell, best first")
+    ax.tick_params(axis="y", labelsize=shown.font)
+    legend_beside(ax, format_patches(study.formats, study.looks) + _base_line(rows))
     return figure
 
 
-def accuracy_grouped(frame: pandas.DataFrame) -> Figure:
-    """The accuracies grouped by trained model, coloured by evaluation format."""
-    groups, formats = list(dict.fromkeys(frame["group"])), format_order(frame["eval_format"])
-    labels = [wrap(group) for group in groups]
-    colour = colours(formats)
-    figure, [ax] = new_figure(6, rows_height(labels, 0.1 + len(formats) * BAR_INCHES))
+def accuracy_grouped(study: Study) -> Figure:
+    """The accuracies grouped by model, with a line where the untrained model is in the same format."""
+    rows, formats = study.rows, study.formats
+    models = list(dict.fromkeys(rows["model"]))
+    labels = [wrap(model) for model in models]
+    few = len(formats) <= FEW_FORMATS
+    inches, font = (BAR_INCHES, 8) if few else (THIN_BAR_INCHES, 6.5)
+    figure, [ax] = new_figure(6, rows_height(labels, 0.1 + len(formats) * inches))
     for number, name in enumerate(formats):
-        rows = frame[frame["eval_format"] == name]
+        chosen = rows[rows["eval_format"] == name]
         offset = (number - (len(formats) - 1) / 2) * 0.8 / len(formats)
-        places = [groups.index(group) + offset for group in rows["group"]]
-        _draw_bars(ax, rows, places, colour[name], 0.74 / len(formats))
-    _finish_bars(ax, labels, frame["ci_high"].max(), "Accuracy by trained model and evaluation format")
-    _add_legend(ax, {f"eval.format={printable(name)}": colour[name] for name in formats})
+        places = [models.index(model) + offset for model in chosen["model"]]
+        _draw_bars(ax, chosen, places, study.looks[name], 0.74 / len(formats), font)
+    _finish_bars(ax, labels, rows, "Accuracy by model and evaluation format")
+    legend_beside(ax, format_patches(formats, study.looks) + _base_line(rows))
     return figure
 
 
 def _draw_bars(
-    ax: Axes, rows: pandas.DataFrame, places: Sequence[float], colour: Colour | list[Colour], height: float
+    ax: Axes, rows: pandas.DataFrame, places: Sequence[float], look: Look, height: float, font: float
 ) -> None:
-    ax.barh(places, rows["accuracy"], color=colour, height=height)
+    ax.barh(places, rows["accuracy"], height=height, **look.patch())
     # Beside the interval, not the bar's end, which the interval crosses.
     ax.errorbar(rows["accuracy"], places, xerr=errors(rows), fmt="none", ecolor=ERROR_COLOUR, elinewidth=1, capsize=2)
     for place, accuracy, high in zip(places, rows["accuracy"], rows["ci_high"], strict=True):
-        ax.annotate(percent(accuracy), (high, place), (5, 0), textcoords="offset points", va="center", fontsize=8)
+        ax.annotate(percent(accuracy), (high, place), (5, 0), textcoords="offset points", va="center", fontsize=font)
+    ends = [[place + side * height / 2 for place in places] for side in (-1, 1)]
+    for line in BASE:
+        ax.vlines(rows["base"], *ends, **line)
 
 
-def _finish_bars(ax: Axes, labels: list[str], highest: float, title: str) -> None:
-    right = 1.12 * max(highest, 0.05)  # room for the figure beside the highest interval
+def _finish_bars(ax: Axes, labels: list[str], rows: pandas.DataFrame, title: str) -> None:
+    right = 1.12 * max(rows["ci_high"].max(), 0.05)  # room for the figure beside the highest interval
     ax.set_yticks(range(len(labels)), labels)
     ax.set_ylim(len(labels) - 0.45, -0.55)
     ax.set_xlim(0, right)
     ax.set_xticks([tick for tick in ax.get_xticks() if tick <= min(1.0, right)])
     ax.set_xlabel("accuracy (%), with 95 % interval")
     ax.set_title(title)
+    ax.tick_params(axis="x", labeltop=len(rows) > FEW_ROWS)
     ax.grid(axis="y", visible=False)
     percent_axis(ax.xaxis)
 
 
-def _add_legend(ax: Axes, colour: Mapping[str, Colour]) -> None:
-    handles = [Patch(color=value, label=label) for label, value in colour.items()]
-    ax.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)
+def _base_line(rows: pandas.DataFrame) -> list[Line2D]:
+    if rows["base"].isna().all():
+        return []
+    upright: dict[str, Any] = {"marker": "|", "markersize": 12, "markeredgewidth": 1.8}
+    return [Line2D([], [], color="black", linestyle="none", label="base in the same format", **upright)]

@@ -1,11 +1,13 @@
-"""What the report's figures share: style, colours, labels, and the way to a file.
+"""What the report's figures share: style, looks, labels, and the way to a file.
 
-Figures are made without pyplot's state: no display is needed, and nothing stays open.
+A colour, a hatch and a marker stand for a format, everywhere: that of evaluation in bars, that of training in points
+and curves. The untrained model is grey. Figures are made without pyplot's state: no display is needed, and nothing
+stays open.
 """
 
 import io
-import itertools
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import matplotlib
@@ -16,31 +18,69 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
-Colour = tuple[float, float, float]
+from chattpl.report.text import wrap
+
+Colour = str | tuple[float, float, float]
 
 DPI = 150
 ERROR_COLOUR = "0.25"
 LINE_INCHES = 0.19  # of a label
+FEW_ROWS = 60
+CELL_WIDTH = 42  # characters of a cell's label
 # Metadata that would make two files of the same figure differ.
 METADATA: dict[str, dict[str, Any]] = {"png": {}, "svg": {"Date": None}}
+HATCHES = ("", "///", "...", "xxx", "\\\\\\", "---", "+++", "ooo", "|||", "**")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", "p", ">", "*", "h")
 
 
-def draw_files(draw: Callable[[pandas.DataFrame], Figure], frame: pandas.DataFrame) -> dict[str, bytes]:
-    """The figure that `draw` makes of the frame, as the content of a file for each suffix: png, svg."""
+@dataclass(frozen=True)
+class Look:
+    """How something is drawn; two looks differ in print without colours too."""
+
+    colour: Colour
+    hatch: str
+    marker: str
+
+    def patch(self, **more: Any) -> dict[str, Any]:
+        """Arguments of a bar or a legend's field."""
+        return {"facecolor": self.colour, "edgecolor": "white", "hatch": self.hatch, "linewidth": 0, **more}
+
+
+def looks(names: Iterable[str]) -> dict[str | None, Look]:
+    """A look for each name, in seaborn's palette for the colour-blind, and a grey one for None.
+
+    Colours start again after ten; the other two begin one further then.
+    """
+    palette = seaborn.color_palette("colorblind")
+    found: dict[str | None, Look] = {None: Look("0.35", "", "*")}
+    for number, name in enumerate(dict.fromkeys(names)):
+        turn = number + number // len(palette)
+        look = Look(palette[number % len(palette)], HATCHES[turn % len(HATCHES)], MARKERS[turn % len(MARKERS)])
+        found[name] = look
+    return found
+
+
+def draw_files(draw: Callable[[Any], Figure], study: Any) -> dict[str, bytes]:
+    """The figure that `draw` makes of the study, as the content of a file for each suffix: png, svg."""
     # Ticks and labels are made as late as when the file is, so that stands within the style too.
     with matplotlib.rc_context(_style()):
-        figure = draw(frame)
+        figure = draw(study)
         return {suffix: _content(figure, suffix) for suffix in METADATA}
 
 
-def new_figure(width: float, height: float, columns: int = 1) -> tuple[Figure, list[Axes]]:
-    """A figure of that many inches with its axes side by side."""
-    figure = Figure(figsize=(width, height))
+def new_figure(
+    width: float, height: float, columns: int = 1, rows: int = 1, gap: float = 0.9
+) -> tuple[Figure, list[Axes]]:
+    """A figure and its axes, each of that many inches and `gap` apart, row by row."""
+    size = (width * columns + gap * (columns - 1), height * rows + gap * (rows - 1))
+    figure = Figure(figsize=size)
     FigureCanvasAgg(figure)
     # The axes fill the figure and the labels stand outside it: however long they are, they take nothing from the axes.
-    edges = {"left": 0, "right": 1, "bottom": 0, "top": 1, "wspace": 0.25}
-    return figure, list(figure.subplots(1, columns, squeeze=False, gridspec_kw=edges)[0])
+    edges = {"left": 0, "right": 1, "bottom": 0, "top": 1, "wspace": gap / width, "hspace": gap / height}
+    axes = figure.subplots(rows, columns, squeeze=False, gridspec_kw=edges)
+    return figure, [ax for row in axes for ax in row]
 
 
 def rows_height(labels: Sequence[str], row_inches: float) -> float:
@@ -49,9 +89,29 @@ def rows_height(labels: Sequence[str], row_inches: float) -> float:
     return len(labels) * max(row_inches, 0.08 + lines * LINE_INCHES)
 
 
-def colours(names: Iterable[str]) -> dict[str, Colour]:
-    """A colour for each name, from seaborn's palette for the colour-blind; it starts again after ten."""
-    return dict(zip(names, itertools.cycle(seaborn.color_palette("colorblind")), strict=False))
+@dataclass(frozen=True)
+class Rows:
+    """One row for each cell of a study: many cells have thin rows and labels on one line.
+
+    Attributes:
+        labels: wrapped.
+        inches: the height of all rows.
+        font: size of the labels and figures in points.
+    """
+
+    labels: list[str]
+    inches: float
+    font: float
+
+
+def cell_rows(names: Sequence[str], row_inches: float) -> Rows:
+    """The rows for these labels."""
+    if len(names) <= FEW_ROWS:
+        labels = [wrap(name, CELL_WIDTH) for name in names]
+        return Rows(labels, rows_height(labels, row_inches), 9.9)
+    labels = [wrap(name, 4 * CELL_WIDTH) for name in names]
+    lines = max(label.count("\n") + 1 for label in labels)
+    return Rows(labels, len(labels) * (0.05 + 0.11 * lines), 6.5)
 
 
 def errors(rows: pandas.DataFrame) -> Any:
@@ -65,11 +125,31 @@ def percent_axis(axis: Axis) -> None:
     axis.set_major_formatter(lambda value, _: f"{100 * value:.4g}")
 
 
+def legend_beside(ax: Axes, handles: list[Any], **more: Any) -> None:
+    """A legend at the right of the axes, where nothing is drawn."""
+    if handles:
+        look: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.01, 1), "borderaxespad": 0, "frameon": False}
+        ax.legend(handles=handles, handlelength=1.6, handleheight=1.1, **look, **more)
+
+
+def format_patches(formats: Iterable[str], found: dict[str | None, Look]) -> list[Any]:
+    """What a legend says of the evaluation formats."""
+    return [Patch(**found[name].patch(), label=wrap(f"eval.format={name}")) for name in formats]
+
+
+def say_instead(axes: Sequence[Axes], text: str) -> None:
+    """Leave the axes empty and say why."""
+    for ax in axes:
+        ax.set_axis_off()
+    axes[0].text(0.5, 0.5, text, ha="center", va="center", transform=axes[0].transAxes)
+
+
 def _style() -> Any:  # a dictionary; matplotlib's types list every key, and seaborn has none
     return {
         **seaborn.axes_style("whitegrid"),
         **seaborn.plotting_context("notebook", font_scale=0.9),
         "text.parse_math": False,  # a dollar sign in a name starts no formula
+        "hatch.linewidth": 0.8,
         "svg.hashsalt": "chattpl",  # otherwise identifiers are random
         "svg.fonttype": "path",  # letters as outlines: a viewer without the font would set labels over each other
     }

@@ -1,19 +1,22 @@
 """The figures of the report: one row each.
 
-A figure is a function from the comparison (one row per cell, the columns of comparison.csv, never empty) to a
-`matplotlib.figure.Figure`. It is written as <name>.png and <name>.svg and shown in the section of report.md that its
-row names. To add one, write the function and add its row.
+A figure is a function from the study (its cells, results and trainings, never empty) to a `matplotlib.figure.Figure`.
+It is written as <name>.png and <name>.svg and shown in the section of report.md that its row names. To add one, write
+the function and add its row.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import pandas
 from matplotlib.figure import Figure
 
 from chattpl.report.bars import accuracy_bar, accuracy_grouped
+from chattpl.report.curves import training_curves
 from chattpl.report.heatmap import accuracy_heatmap
+from chattpl.report.losses import answer_split
+from chattpl.report.matrix import paired_matrix
 from chattpl.report.scatter import eval_template_scatter
+from chattpl.report.study import Study
 
 
 @dataclass(frozen=True)
@@ -25,16 +28,21 @@ class ReportFigure:
         caption: the alt text.
     """
 
-    draw: Callable[[pandas.DataFrame], Figure]
+    draw: Callable[[Study], Figure]
     section: str
     caption: str
 
 
 FIGURES = {
-    "accuracy_bar": ReportFigure(accuracy_bar, "Cells", "all cells"),
-    "accuracy_grouped": ReportFigure(accuracy_grouped, "Cells", "grouped by trained model"),
-    "accuracy_heatmap": ReportFigure(accuracy_heatmap, "Cells", "trained models and evaluation formats"),
+    "accuracy_bar": ReportFigure(accuracy_bar, "Cells", "accuracy of all cells, the best first"),
+    "accuracy_grouped": ReportFigure(accuracy_grouped, "Cells", "accuracy by model and evaluation format"),
+    "accuracy_heatmap": ReportFigure(accuracy_heatmap, "Cells", "accuracy of each model in each evaluation format"),
     "eval_template_scatter": ReportFigure(
-        eval_template_scatter, "Evaluation formats against each other", "formats against each other"
+        eval_template_scatter, "Evaluation formats against each other", "each model in one format over another"
     ),
+    "paired_matrix": ReportFigure(
+        paired_matrix, "Evaluation formats against each other", "every cell against every other, paired by question"
+    ),
+    "answer_split": ReportFigure(answer_split, "Why answers were lost", "what became of the answers of each cell"),
+    "training_curves": ReportFigure(training_curves, "Trainings", "loss, reward and lost rollouts of all trainings"),
 }

@@ -1,4 +1,4 @@
-"""Accuracy as a table of colours: trained models down, evaluation formats across."""
+"""Accuracy as a table of colours: models down, evaluation formats across."""
 
 import math
 from collections.abc import Iterator
@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
-from chattpl.report.canvas import new_figure, rows_height
-from chattpl.report.collect import format_order
+from chattpl.report.canvas import legend_beside, new_figure, rows_height
+from chattpl.report.study import Study
 from chattpl.report.text import printable, wrap
 
 FIELD_INCHES = (0.75, 0.3)
@@ -22,27 +22,27 @@ FRAME: dict[str, Any] = {"fill": False, "edgecolor": "#d55e00", "linewidth": 2}
 MISSING = "0.85"
 
 
-def accuracy_heatmap(frame: pandas.DataFrame) -> Figure:
-    """Each trained model in each evaluation format, in percent; a frame where it was trained in that format."""
-    table = _percentages(frame)
-    labels = [wrap(group) for group in table.index]
+def accuracy_heatmap(study: Study) -> Figure:
+    """Each model in each evaluation format, in percent; a frame where it was trained in that format."""
+    table = _percentages(study)
+    labels = [wrap(model) for model in table.index]
     width = max(LEAST_WIDTH, FIELD_INCHES[0] * len(table.columns))
     figure, [ax] = new_figure(width, rows_height(labels, FIELD_INCHES[1]))
     _draw_fields(ax, table)
-    fields = list(_trained_fields(frame, table))
+    fields = list(_trained_fields(study.rows, table))
     for row, column in fields:
         # Less than the field, so that frames above each other stay apart.
         ax.add_patch(Rectangle((column + 0.03, row + 0.07), 0.94, 0.86, **FRAME))
     _label(ax, labels, [printable(name) for name in table.columns])
-    _add_legend(ax, framed=bool(fields), missing=bool(table.isna().any(axis=None)))
+    legend_beside(ax, _legend(framed=bool(fields), missing=bool(table.isna().any(axis=None))))
     return figure
 
 
-def _percentages(frame: pandas.DataFrame) -> pandas.DataFrame:
-    """The accuracy in percent by group (rows, in the frame's order) and format; NaN where there is no such cell."""
-    cells = frame.drop_duplicates(["group", "eval_format"])  # a copied folder is the same cell again
-    table = 100 * cells.pivot(index="group", columns="eval_format", values="accuracy")
-    return table.reindex(index=frame["group"].unique(), columns=format_order(frame["eval_format"]))
+def _percentages(study: Study) -> pandas.DataFrame:
+    """The accuracy in percent by model (rows, in the cells' order) and format; NaN where there is no such cell."""
+    cells = study.rows.drop_duplicates(["model", "eval_format"])  # a copied folder is the same cell again
+    table = 100 * cells.pivot(index="model", columns="eval_format", values="accuracy")
+    return table.reindex(index=study.rows["model"].unique(), columns=study.formats)
 
 
 def _draw_fields(ax: Axes, table: pandas.DataFrame) -> None:
@@ -62,26 +62,24 @@ def _colour_range(table: pandas.DataFrame) -> tuple[float, float]:
     return low, max(high, low + 10)
 
 
-def _trained_fields(frame: pandas.DataFrame, table: pandas.DataFrame) -> Iterator[tuple[int, int]]:
+def _trained_fields(rows: pandas.DataFrame, table: pandas.DataFrame) -> Iterator[tuple[int, int]]:
     """Row and column of each field whose evaluation format is the one that its model was trained in."""
-    trained = frame.drop_duplicates("group").set_index("group")["train_format"]
+    trained = rows.drop_duplicates("model").set_index("model")["train_format"]
     formats = list(table.columns)
-    for row, group in enumerate(table.index):
-        if trained[group] in formats:
-            yield row, formats.index(trained[group])
+    for row, model in enumerate(table.index):
+        if trained[model] in formats:
+            yield row, formats.index(trained[model])
 
 
-def _label(ax: Axes, groups: list[str], formats: list[str]) -> None:
+def _label(ax: Axes, models: list[str], formats: list[str]) -> None:
     upright = max(map(len, formats)) <= LONGEST_UPRIGHT
     names = formats if upright else [wrap(name) for name in formats]
     ax.set_xticks([column + 0.5 for column in range(len(names))], names, rotation=0 if upright else 90)
-    ax.set_yticks([row + 0.5 for row in range(len(groups))], groups, rotation=0)
-    ax.set(xlabel="eval.format", ylabel="", title="Accuracy (%) by trained model and evaluation format")
+    ax.set_yticks([row + 0.5 for row in range(len(models))], models, rotation=0)
+    ax.set(xlabel="eval.format", ylabel="", title="Accuracy (%) by model and evaluation format")
     ax.grid(visible=False)
 
 
-def _add_legend(ax: Axes, framed: bool, missing: bool) -> None:
+def _legend(framed: bool, missing: bool) -> list[Patch]:
     handles = [Patch(**FRAME, label="trained in this format")] if framed else []
-    handles += [Patch(color=MISSING, label="not evaluated")] if missing else []
-    if handles:
-        ax.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)
+    return handles + ([Patch(color=MISSING, label="not evaluated")] if missing else [])

@@ -32,7 +32,7 @@ def _differences(cells: list[Cell]) -> Iterator[str]:
         yield from _difference(words, cells, [getattr(cell.summary, key) for cell in cells])
     yield from _difference("The grader", cells, [short(cell.summary.grader) for cell in cells])
     yield from _conditions("evaluation", [(cell, cell.summary) for cell in cells])
-    yield from _conditions("training", [(cell, report) for cell in cells if (report := _training(cell))])
+    yield from _conditions("training", [(cell, report) for cell in cells if (report := training_of(cell))])
     for package in packages(cells):
         values = [cell.summary.versions.get(package) for cell in cells]
         yield from _difference(f"The version of {escape(package)}", cells, values)
@@ -50,7 +50,7 @@ def _conditions(work: str, done: list[tuple[Cell, Summary | TrainReport]]) -> It
         yield from _difference(words, [cell for cell, _ in compared], [getattr(record, key) for _, record in compared])
 
 
-def _training(cell: Cell) -> TrainReport | None:
+def training_of(cell: Cell) -> TrainReport | None:
     """How the cell's model was trained, if it was and its folder still holds that very model."""
     try:
         report = read_training(cell.folder.parents[1] / "models" / cell.model / "train.json")

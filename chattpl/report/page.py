@@ -1,66 +1,78 @@
 """report.md: what was compared, what differs, what it means, and what a reader has to know before trusting it."""
 
-import pandas
+from collections.abc import Sequence
 
-from chattpl.report.collect import Cell, format_order, rules_of, writable
-from chattpl.report.contrasts import Contrast
+from chattpl.report.brief import brief
+from chattpl.report.collect import Cell, rules_of, writable
 from chattpl.report.figures import FIGURES
 from chattpl.report.likeness import likeness, packages
+from chattpl.report.pools import seeds_section
+from chattpl.report.split import lost_answers
+from chattpl.report.spread import spread_section
+from chattpl.report.study import Study
 from chattpl.report.text import NONE, escape, interval, percent, plain, short, table, training
 from chattpl.report.verdict import verdicts
 from chattpl.results import DEFAULT_RULE, Summary
 
-NOTABLE_RATE = 0.05
 FINGERPRINTS = ("model_fingerprint", "prompt_fingerprint")
-FAILURES = {
-    "truncated_rate": "cut off at the token limit",
-    "no_answer_rate": "without an answer",
-    "run_on_rate": "running on past the answer",
-}
+# Columns of the cells that are left out where all cells have the same: heading and field.
+VARYING = {"split": "split", "seed": "seed", "n": "n", "engine": "engine"}
 
 
-def render(study: str, cells: list[Cell], frame: pandas.DataFrame, contrasts: list[Contrast]) -> str:
-    """The whole page as Markdown. The same cells give the same text."""
+def render(study: Study) -> str:
+    """The whole page as Markdown. The same cells and settings give the same text."""
+    findings = study.findings
     sections = {
-        "Cells": _cells(frame) + _samples(cells),
-        "Grading rules": _rules(frame, rules_of(cells)),
-        "Evaluation formats against each other": verdicts(contrasts),
-        "Answers that failed in their form": _failures(frame),
-        "Like for like?": likeness(cells),
-        "Versions and fingerprints": f"{_versions(cells)}\n\n{_fingerprints(frame)}",
+        "In short": brief(findings),
+        "Cells": _cells(study) + _samples(study),
+        "Grading rules": _rules(study),
+        **verdicts(findings.families, findings.contrasts),
+        "Seeds": seeds_section(findings.pools),
+        "Spread over formats and wordings": spread_section(findings.spreads),
+        "Why answers were lost": lost_answers(study),
+        "Trainings": _trainings(study),
+        "Like for like?": likeness(study.cells),
+        "Versions and fingerprints": f"{_versions(study.cells)}\n\n{_fingerprints(study)}",
     }
     for name, figure in FIGURES.items():
-        sections[figure.section] += f"\n\n![{figure.caption}]({name}.png)"
-    parts = [f"# Report of study {escape(study)}", _summary(cells)]
-    parts += [f"## {title}\n\n{text}" for title, text in sections.items()]
+        sections[figure.section] = f"{sections.get(figure.section, '')}\n\n![{figure.caption}]({name}.png)".lstrip()
+    parts = [f"# Report of study {escape(study.name)}", _summary(study)]
+    parts += [f"## {title}\n\n{text}" for title, text in sections.items() if text]
     return "\n\n".join(parts) + "\n"
 
 
-def _summary(cells: list[Cell]) -> str:
-    tasks = ", ".join(dict.fromkeys(escape(cell.summary.task) for cell in cells))
-    formats = ", ".join(escape(name) for name in format_order(cell.format for cell in cells))
-    models = len({cell.model for cell in cells})
-    return f"Task: {tasks}. Cells: {len(cells)}. Models: {models}. Evaluation formats: {formats}."
+def _summary(study: Study) -> str:
+    formats = ", ".join(escape(name) for name in study.formats)
+    shared = [f"{escape(words)}: {plain(value)}" for words, value in study.labels.shared.items()]
+    count = f"Cells: {len(study.cells)}. Models: {len(study.labels.models)}. Evaluation formats: {formats}."
+    return f"{count}\n\nAll cells: {'; '.join(shared)}." if shared else count
 
 
-def _cells(frame: pandas.DataFrame) -> str:
-    header = ("cell", "training", "eval", "seed", "n", "accuracy", "95 % interval", "strict", "mean tokens", "seconds")
+def _cells(study: Study) -> str:
+    varying = {words: key for words, key in VARYING.items() if words not in study.labels.shared}
+    header = ("model", "training", "eval", *varying, "accuracy", "95 % interval", "strict", "mean tokens", "seconds")
     rows = [
         (
-            *(escape(row["cell"]), escape(training(row)), escape(row["eval_format"]), plain(row["seed"])),
-            *(str(row["n"]), percent(row["accuracy"]), interval(row["ci_low"], row["ci_high"])),
+            *(escape(row["model"]), escape(training(row)), escape(row["eval_format"])),
+            *(plain(getattr(cell.summary, key)) for key in varying.values()),
+            *(percent(row["accuracy"]), interval(row["ci_low"], row["ci_high"])),
             *(percent(row["strict_accuracy"]), f"{row['mean_completion_tokens']:.1f}", plain(row["seconds"])),
         )
-        for _, row in frame.iterrows()
+        for cell, (_, row) in zip(study.cells, study.rows.iterrows(), strict=True)
     ]
-    note = "Training is format/method/masking. Accuracies are in percent, with Wilson's interval."
+    note = (
+        "Training is format/method/masking. Accuracies are in percent, with Wilson's interval. A model's name shows"
+        " what was changed from the defaults, where that is not the same in all cells; comparison.csv has all names in"
+        " full."
+    )
     return f"{table(header, rows, numbers_from=3)}\n\n{note}"
 
 
-def _rules(frame: pandas.DataFrame, rules: list[str]) -> str:
+def _rules(study: Study) -> str:
+    rules = rules_of(study.cells)
     rows = [
-        (escape(row["cell"]), *(percent(row[writable(f"accuracy_{rule}")]) for rule in rules))
-        for _, row in frame.iterrows()
+        (escape(row["label"]), *(percent(row[writable(f"accuracy_{rule}")]) for rule in rules))
+        for _, row in study.rows.iterrows()
     ]
     note = (
         "The accuracy, in percent, that each rule for finding the answer gives to the same outputs."
@@ -69,14 +81,17 @@ def _rules(frame: pandas.DataFrame, rules: list[str]) -> str:
     return f"{table(('cell', *(escape(rule) for rule in rules)), rows, numbers_from=1)}\n\n{note}"
 
 
-def _samples(cells: list[Cell]) -> str:
+def _samples(study: Study) -> str:
     """pass@k of the cells that drew several answers; empty where none did."""
-    drawn = [cell for cell in cells if cell.summary.pass_at_k]
+    drawn = [cell for cell in study.cells if cell.summary.pass_at_k]
     if not drawn:
         return ""
     ks = sorted({int(k) for cell in drawn for k in cell.summary.pass_at_k or {}})
     rows = [
-        (escape(cell.name), plain(cell.summary.num_samples), *(_pass_at(cell.summary, str(k)) for k in ks))
+        (
+            *(escape(study.labels.cells[cell.name]), plain(cell.summary.num_samples)),
+            *(_pass_at(cell.summary, str(k)) for k in ks),
+        )
         for cell in drawn
     ]
     note = (
@@ -91,35 +106,38 @@ def _pass_at(summary: Summary, k: str) -> str:
     return f"{percent(found)} {interval(ends[0], ends[1])}" if found is not None and ends else NONE
 
 
-def _failures(frame: pandas.DataFrame) -> str:
-    header = ("cell", "accuracy", "strict", "gap", "no answer", "truncated", "run-on")
+def _trainings(study: Study) -> str:
+    if not study.trainings:
+        return "No model of this study has a record of its training."
+    header = ("model", "steps", "last loss", "mean reward, first and last quarter", "cut off", "discarded", "seconds")
     rows = [
         (
-            *(escape(row["cell"]), percent(row["accuracy"]), percent(row["strict_accuracy"])),
-            percent(row["accuracy"] - row["strict_accuracy"]),
-            *(percent(row[key]) for key in ("no_answer_rate", "truncated_rate", "run_on_rate")),
+            *(escape(study.labels.trained[model]), str(report.steps), _last(report.loss)),
+            _first_and_last_quarter(report.mean_reward or []),
+            *(percent(_or_nan(rate)) for rate in (report.truncated_rate, report.discarded_rate)),
+            f"{report.seconds:.0f}",
         )
-        for _, row in frame.iterrows()
+        for model, report in study.trainings.items()
     ]
     note = (
-        "Accuracy takes the answer in whatever form it comes; strict wants the form that the instruction asks for."
-        " The gap between them, in points, is right answers in another form."
+        "Cut off at the token limit, and discarded by the importance-sampling correction: of the rollouts, in percent."
     )
-    return f"{table(header, rows, numbers_from=1)}\n\n{note}\n\n{_notable_failures(frame)}"
+    return f"{table(header, rows, numbers_from=1)}\n\n{note}"
 
 
-def _notable_failures(frame: pandas.DataFrame) -> str:
-    lines = []
-    for _, row in frame.iterrows():
-        found = [f"{percent(row[key])} % {words}" for key, words in FAILURES.items() if row[key] > NOTABLE_RATE]
-        if found:
-            lines.append(f"* Cell {escape(row['cell'])}: {', '.join(found)}.")
-    if not lines:
-        return f"No cell has more than {NOTABLE_RATE:.0%} of such answers."
-    head = (
-        f"More than {NOTABLE_RATE:.0%} of the answers failed in their form, so the accuracy is partly a format effect:"
-    )
-    return "\n".join((head, "", *lines))
+def _last(curve: Sequence[Sequence[float]]) -> str:
+    return f"{curve[-1][1]:.3f}" if curve else NONE
+
+
+def _first_and_last_quarter(curve: Sequence[Sequence[float]]) -> str:
+    values = [value for _, value in curve]
+    quarter = -(-len(values) // 4)
+    ends = (values[:quarter], values[-quarter:]) if values else ()
+    return ", ".join(f"{sum(end) / len(end):.2f}" for end in ends) or NONE
+
+
+def _or_nan(rate: float | None) -> float:
+    return float("nan") if rate is None else rate
 
 
 def _versions(cells: list[Cell]) -> str:
@@ -130,10 +148,10 @@ def _versions(cells: list[Cell]) -> str:
     return table(("package", "version"), rows, numbers_from=2) if rows else "The cells name no versions."
 
 
-def _fingerprints(frame: pandas.DataFrame) -> str:
+def _fingerprints(study: Study) -> str:
     header = ("cell", "engine", "model", "prompts")
     rows = [
-        (escape(row["cell"]), plain(row["engine"]), *(plain(short(row[key])) for key in FINGERPRINTS))
-        for _, row in frame.iterrows()
+        (escape(row["label"]), plain(row["engine"]), *(plain(short(row[key])) for key in FINGERPRINTS))
+        for _, row in study.rows.iterrows()
     ]
     return f"{table(header, rows, numbers_from=4)}\n\nFingerprints are shortened; comparison.csv has them whole."

@@ -1,47 +1,64 @@
-"""Each trained model as a point: one evaluation format over another."""
+"""Each model as a point: one evaluation format over another."""
 
 from typing import Any
 
 import pandas
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
-from chattpl.report.canvas import colours, errors, new_figure, percent_axis
-from chattpl.report.collect import format_order
+from chattpl.report.canvas import errors, legend_beside, new_figure, percent_axis, say_instead
+from chattpl.report.study import Study
 from chattpl.report.text import printable, wrap
 
+COLUMNS = 3  # panels beside each other
+PANEL_INCHES = 4.3
+FEW_MODELS = 12  # whose intervals and numbers hardly lie on each other
+LONGEST_LEGEND = 24  # models in one column of it
 
-def eval_template_scatter(frame: pandas.DataFrame) -> Figure:
+
+def eval_template_scatter(study: Study) -> Figure:
     """Each model as a point: accuracy with the first format (chat) over accuracy without (raw).
 
     Beyond two formats there is a panel for each other one; where no model has two, the picture says so.
     """
-    first, *others = format_order(frame["eval_format"])
-    columns = max(len(others), 1)
-    groups = _groups_to_compare(frame, first)
-    figure, axes = new_figure(4.8 * columns, 4.5, columns)
-    if not groups:
-        _say_nothing_to_compare(axes, first)
+    first, *others = study.formats
+    columns = max(min(len(others), COLUMNS), 1)
+    models = _models_to_compare(study.rows, first)
+    inches = PANEL_INCHES if len(models) <= FEW_MODELS else 1.3 * PANEL_INCHES
+    figure, axes = new_figure(inches, inches, columns, -(-max(len(others), 1) // columns), gap=1.1)
+    if not models:
+        name = wrap(f"eval.format={first}")
+        text = f"No model was evaluated with\n{name}\nand with another format:\nthere is nothing to compare."
+        say_instead(axes, text)
         return figure
-    bounds = max(frame["ci_low"].min() - 0.03, -0.02), min(frame["ci_high"].max() + 0.03, 1.02)
-    for ax, other in zip(axes, others, strict=True):
-        _draw_points(ax, frame, groups, first, other)
+    bounds = max(study.rows["ci_low"].min() - 0.03, -0.02), min(study.rows["ci_high"].max() + 0.03, 1.02)
+    for ax, other in zip(axes, others, strict=False):
+        _draw_points(ax, study, models, first, other)
         ax.set(xlim=bounds, ylim=bounds, aspect="equal")
-    _add_point_legend(axes[-1], groups)
+    for ax in axes[len(others) :]:
+        ax.set_axis_off()
+    legend_beside(axes[columns - 1], _legend(study, models), ncols=-(-len(models) // LONGEST_LEGEND))
     return figure
 
 
-def _draw_points(ax: Axes, frame: pandas.DataFrame, groups: list[str], first: str, other: str) -> None:
-    colour = colours(groups)
+def _draw_points(ax: Axes, study: Study, models: list[str], first: str, other: str) -> None:
     ax.axline((0, 0), slope=1, color="0.6", linestyle="--", linewidth=1, zorder=1)
-    pairs = frame[frame["eval_format"] == other].merge(frame[frame["eval_format"] == first], on="group")
+    rows, few = study.rows, len(models) <= FEW_MODELS
+    number: dict[str, Any] = {"weight": "bold"} if few else {"fontsize": 7}
+    pairs = rows[rows["eval_format"] == other].merge(rows[rows["eval_format"] == first], on="model")
     for _, pair in pairs.iterrows():
         x, y = (pandas.DataFrame([_side(pair, side)]) for side in ("_x", "_y"))
-        look: dict[str, Any] = {"fmt": "o", "ms": 7, "elinewidth": 1, "capsize": 2, "color": colour[pair["group"]]}
-        ax.errorbar(x["accuracy"], y["accuracy"], xerr=errors(x), yerr=errors(y), **look)
+        look = _look(study, pair["train_format_x"])
+        bars: dict[str, Any] = {"elinewidth": 1, "capsize": 2} if few else {"elinewidth": 0.4}
+        ax.errorbar(x["accuracy"], y["accuracy"], xerr=errors(x), yerr=errors(y), **bars, **look)
+        if pandas.isna(pair["train_format_x"]):
+            line: dict[str, Any] = {"color": look["color"], "linestyle": ":", "linewidth": 1.3, "zorder": 1}
+            ax.axvline(pair["accuracy_x"], **line)
+            ax.axhline(pair["accuracy_y"], **line)
         # Numbers, explained in the legend: names beside the points would lie on each other.
-        label, at = str(groups.index(pair["group"]) + 1), (pair["accuracy_x"], pair["accuracy_y"])
-        ax.annotate(label, at, (5, 5), textcoords="offset points", color="0.1", weight="bold")
+        label, at = str(models.index(pair["model"]) + 1), (pair["accuracy_x"], pair["accuracy_y"])
+        ax.annotate(label, at, (5, 5), textcoords="offset points", color="0.1", **number)
     ax.set_xlabel(f"accuracy with eval.format={printable(other)} (%)")
     ax.set_ylabel(f"accuracy with eval.format={printable(first)} (%)")
     ax.set_title(f"above the diagonal {printable(first)} is better")
@@ -53,23 +70,21 @@ def _side(pair: pandas.Series, side: str) -> dict[str, float]:
     return {key: pair[key + side] for key in ("accuracy", "ci_low", "ci_high")}
 
 
-def _add_point_legend(ax: Axes, groups: list[str]) -> None:
-    names = zip(groups, colours(groups).values(), strict=True)
-    handles = [
-        ax.plot([], [], "o", color=colour, label=f"{number} {wrap(group)}")[0]
-        for number, (group, colour) in enumerate(names, start=1)
+def _look(study: Study, train_format: Any) -> dict[str, Any]:
+    look = study.looks[None if pandas.isna(train_format) else train_format]
+    return {"color": look.colour, "marker": look.marker, "markersize": 7, "markeredgecolor": "0.3", "linestyle": "none"}
+
+
+def _legend(study: Study, models: list[str]) -> list[Line2D]:
+    trained = study.rows.drop_duplicates("model").set_index("model")["train_format"]
+    points = [
+        Line2D([], [], label=f"{number} {wrap(model)}", **_look(study, trained[model]))
+        for number, model in enumerate(models, start=1)
     ]
-    ax.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)
+    lines = trained.loc[models].isna().any()
+    return points + ([Line2D([], [], color="0.35", linestyle=":", label="base, untrained")] if lines else [])
 
 
-def _groups_to_compare(frame: pandas.DataFrame, first: str) -> list[str]:
-    formats = frame.groupby("group", sort=False)["eval_format"].agg(set)
-    return [group for group, names in formats.items() if first in names and len(names) > 1]
-
-
-def _say_nothing_to_compare(axes: list[Axes], first: str) -> None:
-    for ax in axes:
-        ax.set_axis_off()
-    name = wrap(f"eval.format={first}")
-    text = f"No model was evaluated with\n{name}\nand with another format:\nthere is nothing to compare."
-    axes[0].text(0.5, 0.5, text, ha="center", va="center", transform=axes[0].transAxes)
+def _models_to_compare(rows: pandas.DataFrame, first: str) -> list[str]:
+    formats = rows.groupby("model", sort=False)["eval_format"].agg(set)
+    return [model for model, names in formats.items() if first in names and len(names) > 1]

@@ -2,16 +2,20 @@
 
 Answers to one question are not independent, so the question is the unit: what comes in is each question's mean, the
 share of its answers that are right (0 or 1 where there is one). Two cells answer the same questions, so their
-comparison is paired.
+comparison is paired. Where a model was trained with several seeds, means have the shape (seeds, questions).
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy
 from scipy.optimize import brentq
 from scipy.stats import binomtest
+
+from chattpl.report.power import detectable_difference
+from chattpl.report.seeds import bootstrap_interval, seed_spread, widened
 
 SMALLEST_P = 1e-12  # of the inverted interval
 
@@ -35,6 +39,12 @@ def mean_interval(means: Any, confidence: float = 0.95) -> tuple[Any, Any]:
     return numpy.minimum(low, p), numpy.maximum(high, p)  # at 0 and 1 the formula's rounding leaves the mean outside
 
 
+def pooled_interval(means: Any, confidence: float = 0.95) -> tuple[Any, Any]:
+    """The interval of the accuracy over seeds and questions: `means` has shape (..., seeds, questions)."""
+    values = numpy.asarray(means, dtype=float)
+    return widened(mean_interval(values.mean(-2), confidence), values, confidence, (0, 1))
+
+
 def difference_interval(first: Any, second: Any, confidence: float = 0.95) -> tuple[Any, Any]:
     """The interval of the difference of two means over the same questions, both of shape (..., questions).
 
@@ -46,27 +56,48 @@ def difference_interval(first: Any, second: Any, confidence: float = 0.95) -> tu
     Donner, Statistics in Medicine 27 (2008) 1693-1702.
     """
     one, other = numpy.asarray(first, dtype=float), numpy.asarray(second, dtype=float)
-    (low1, high1), (low2, high2) = mean_interval(one, confidence), mean_interval(other, confidence)
-    p1, p2, phi = one.mean(-1), other.mean(-1), _correlation(one, other)
+    ends = mean_interval(one, confidence), mean_interval(other, confidence)
+    return _difference(one.mean(-1), ends[0], other.mean(-1), ends[1], _correlation(one, other))
 
-    def distance(x: Any, y: Any) -> Any:
-        return numpy.sqrt(numpy.maximum(x * x - 2 * phi * x * y + y * y, 0))
 
-    return p1 - p2 - distance(p1 - low1, high2 - p2), p1 - p2 + distance(high1 - p1, p2 - low2)
+def pooled_difference_interval(first: Any, second: Any, confidence: float = 0.95) -> tuple[Any, Any]:
+    """The interval of the difference over seeds and questions: both have shape (..., seeds, questions)."""
+    one, other = numpy.asarray(first, dtype=float), numpy.asarray(second, dtype=float)
+    ends = difference_interval(one.mean(-2), other.mean(-2), confidence)
+    return widened(ends, one - other, confidence, (-1, 1))
+
+
+def interaction_interval(first: Any, second: Any, confidence: float = 0.95) -> tuple[Any, Any]:
+    """The interval of a difference of differences, (a - b) - (c - d), where `first` is a and b, `second` c and d.
+
+    Each has the shape (2, ..., seeds, questions). The distances from both differences to the ends of their own
+    intervals are squared and added, with the correlation of the two over the questions, as for two means.
+
+    Source: Zou and Donner, Statistics in Medicine 27 (2008) 1693-1702.
+    """
+    (a, b), (c, d) = numpy.asarray(first, dtype=float), numpy.asarray(second, dtype=float)
+    one, other = (a - b).mean(-2), (c - d).mean(-2)
+    ends = [difference_interval(x.mean(-2), y.mean(-2), confidence) for x, y in ((a, b), (c, d))]
+    narrow = _difference(one.mean(-1), ends[0], other.mean(-1), ends[1], _pearson(one, other))
+    return widened(narrow, a - b - c + d, confidence, (-2, 2))
 
 
 @dataclass(frozen=True)
 class PairedComparison:
-    """Two cells over the same `n` questions.
+    """Two cells over the same `n` questions, or two differences between cells.
 
     Attributes:
-        accuracy_first, accuracy_second: the means over these questions.
-        difference: the first accuracy less the second, a fraction of one.
+        accuracy_first, accuracy_second: the means over these questions; of an interaction, the two differences.
+        difference: the first less the second, a fraction of one.
         ci_low, ci_high: its interval.
         only_first, only_second: the number of questions of which the first or the second got a larger share of its
             answers right: with one answer each, those that it alone got right.
         p: two-sided.
         p_holm: p after Holm's adjustment over the family of tests that this one belongs to.
+        detectable: the smallest true difference that a test of these questions finds in four of five studies.
+        seeds: over how many seeds the means were taken.
+        seed_sd: the standard deviation of the difference between seeds; none for one seed.
+        bootstrap_low, bootstrap_high: its interval by plain resampling of seeds and questions; none for one seed.
     """
 
     n: int
@@ -79,39 +110,78 @@ class PairedComparison:
     only_second: int
     p: float
     p_holm: float
+    detectable: float
+    seeds: int = 1
+    seed_sd: float | None = None
+    bootstrap_low: float | None = None
+    bootstrap_high: float | None = None
 
 
-def paired_comparison(first: Sequence[float], second: Sequence[float]) -> PairedComparison:
-    """Compare the means of two cells; `first[i]` and `second[i]` are of the same question.
+def paired_comparison(first: Any, second: Any) -> PairedComparison:
+    """Compare two cells; `first[i]` and `second[i]` are of the same question, or `first[s][i]` of the same seed too.
 
     With one answer to a question p is exact: of the questions that only one got right, either one is as likely under
-    the null hypothesis (McNemar, Psychometrika 12 (1947) 153-157). With several it is the level at which the interval
-    of the difference ends at 0.
+    the null hypothesis (McNemar, Psychometrika 12 (1947) 153-157). With several answers or seeds it is the level at
+    which the interval of the difference ends at 0.
 
     Raises:
         ValueError: the two differ in length, or are empty.
     """
-    if len(first) != len(second) or not len(first):
-        raise ValueError(f"a paired comparison needs two gradings of the same samples, not {len(first)}, {len(second)}")
-    one, other = numpy.asarray(first, dtype=float), numpy.asarray(second, dtype=float)
-    only_first, only_second = int((one > other).sum()), int((one < other).sum())
-    low, high = difference_interval(one, other)
-    p = _mcnemar_p(only_first, only_second) if _are_verdicts(one, other) else _inverted_p(one, other)
-    # Sums of thirds differ in their last bits, which must not pass for a difference.
-    difference = round(float((one - other).mean()), 12)
-    return PairedComparison(
-        *(len(one), float(one.mean()), float(other.mean()), difference, float(low), float(high)),
-        *(only_first, only_second, p, p),
-    )
+    one, other = (numpy.atleast_2d(numpy.asarray(each, dtype=float)) for each in (first, second))
+    if one.shape != other.shape or not one.size:
+        raise ValueError(f"a paired comparison needs two gradings of the same samples, not {one.shape}, {other.shape}")
+    exact = len(one) == 1 and _are_verdicts(one, other)
+    return _comparison(one, other, lambda confidence: pooled_difference_interval(one, other, confidence), exact)
+
+
+def interaction(first: Any, second: Any) -> PairedComparison:
+    """Compare the difference between two cells with that between two others, (a - b) - (c - d) over the same questions.
+
+    `first` is a and b, `second` c and d; each has the shape (2, questions) or (2, seeds, questions). p is the level at
+    which the interval of the difference of differences ends at 0.
+    """
+    values = numpy.asarray([first, second], dtype=float)
+    one, other = values.reshape(2, 2, -1, values.shape[-1])
+    differences = one[0] - one[1], other[0] - other[1]
+    return _comparison(*differences, lambda confidence: interaction_interval(one, other, confidence), exact=False)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's adjustment of the p values of one family of tests, in the same order."""
-    if not p_values:
-        return []
-    from statsmodels.stats.multitest import multipletests  # slow to load, and evaluation wants only the interval
+    """Holm's adjustment of the p values of one family of tests, in the same order.
 
-    return [float(p) for p in multipletests(list(p_values), method="holm")[1]]
+    That of statsmodels collects garbage at every call, which takes longer than all the tests.
+
+    Source: Holm, Scandinavian Journal of Statistics 6 (1979) 65-70.
+    """
+    found = numpy.asarray(p_values, dtype=float)
+    order = found.argsort(kind="stable")
+    adjusted = numpy.maximum.accumulate(found[order] * numpy.arange(len(found), 0, -1))
+    return [float(p) for p in numpy.minimum(adjusted, 1)[order.argsort(kind="stable")]]
+
+
+def _comparison(one: Any, other: Any, interval: Callable[[float], tuple[Any, Any]], exact: bool) -> PairedComparison:
+    """The comparison of two arrays of shape (seeds, questions)."""
+    seeds, n = one.shape
+    by_question = (one - other).mean(0).round(12)  # sums of thirds differ in their last bits: no difference
+    only_first, only_second = int((by_question > 0).sum()), int((by_question < 0).sum())
+    low, high = interval(0.95)
+    difference = round(float(by_question.mean()), 12)
+    p = _mcnemar_p(only_first, only_second) if exact else _inverted_p(interval, difference)
+    return PairedComparison(
+        *(n, float(one.mean()), float(other.mean()), difference, float(low), float(high)),
+        *(only_first, only_second, p, p, detectable_difference(one - other), seeds),
+        *((float(seed_spread(one - other)), *bootstrap_interval(one - other)) if seeds > 1 else ()),
+    )
+
+
+def _difference(mean1: Any, ends1: tuple[Any, Any], mean2: Any, ends2: tuple[Any, Any], phi: Any) -> tuple[Any, Any]:
+    """The interval of the difference of two means with the correlation `phi`, from their own intervals."""
+
+    def distance(x: Any, y: Any) -> Any:
+        return numpy.sqrt(numpy.maximum(x * x - 2 * phi * x * y + y * y, 0))
+
+    low = mean1 - mean2 - distance(mean1 - ends1[0], ends2[1] - mean2)
+    return low, mean1 - mean2 + distance(ends1[1] - mean1, mean2 - ends2[0])
 
 
 def _are_verdicts(one: Any, other: Any) -> bool:
@@ -121,10 +191,14 @@ def _are_verdicts(one: Any, other: Any) -> bool:
 
 def _correlation(one: Any, other: Any) -> Any:
     """The correlation of the means, 0 where one does not vary; that of verdicts with Newcombe's correction."""
+    return _pearson(one, other, 0.5 if _are_verdicts(one, other) else 0)
+
+
+def _pearson(one: Any, other: Any, correction: float = 0) -> Any:
+    """The correlation over the last axis, a positive covariance made smaller by the correction."""
     x, y = (means - means.mean(-1, keepdims=True) for means in (one, other))
     common, product = (x * y).sum(-1), (x * x).sum(-1) * (y * y).sum(-1)
-    if _are_verdicts(one, other):
-        common = numpy.where(common > 0, numpy.maximum(common - 0.5, 0), common)
+    common = numpy.where(common > 0, numpy.maximum(common - correction, 0), common)
     return numpy.where(product > 0, common / numpy.sqrt(numpy.where(product > 0, product, 1)), 0)
 
 
@@ -133,14 +207,14 @@ def _mcnemar_p(only_first: int, only_second: int) -> float:
     return float(binomtest(only_first, discordant).pvalue) if discordant else 1.0
 
 
-def _inverted_p(one: Any, other: Any) -> float:
-    """The p at which the interval of the difference with confidence 1 - p ends at 0; no smaller than SMALLEST_P."""
-    if one.mean() < other.mean():
-        one, other = other, one
+def _inverted_p(interval: Callable[[float], tuple[Any, Any]], difference: float) -> float:
+    """The p at which the interval with confidence 1 - p ends at 0; no smaller than SMALLEST_P."""
+    end, sign = (0, 1) if difference >= 0 else (1, -1)
 
-    def low(p: float) -> float:
-        return float(difference_interval(one, other, 1 - p)[0])
+    def distance(log_p: float) -> float:
+        return sign * float(interval(1 - math.exp(log_p))[end])
 
-    if low(1 - SMALLEST_P) <= 0:
+    most, least = math.log1p(-SMALLEST_P), math.log(SMALLEST_P)
+    if distance(most) <= 0:
         return 1.0
-    return SMALLEST_P if low(SMALLEST_P) >= 0 else float(brentq(low, SMALLEST_P, 1 - SMALLEST_P))
+    return SMALLEST_P if distance(least) >= 0 else math.exp(brentq(distance, least, most))

@@ -1,40 +1,74 @@
-"""The comparison as a table on the terminal."""
+"""The cells of a study as a table on the terminal, at most 80 columns wide."""
 
-import pandas
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from chattpl.report.text import interval, percent, printable, training, wrap
+from chattpl.report.collect import Cell
+from chattpl.report.sentences import SIGNIFICANT
+from chattpl.report.stats import PairedComparison
+from chattpl.report.study import Study
+from chattpl.report.text import interval, percent, printable, wrap
+from chattpl.results import DEFAULT_RULE
 
-WIDTH = 100  # of a log file, which has no width of its own
-FIGURES = ("n", "accuracy\n[95 %]", "strict", "no\nanswer", "cut\noff", "run\non", "mean\ntokens")
+FORMATS = "formats"  # the family of contrasts that the marks come from
+WIDTH = 80  # of a log file, which has no width of its own
+WIDEST_FORMAT = 14
+OTHER_COLUMNS = 45  # characters, the gaps included
+FIGURES = ("accuracy", "[95 %]", "strict", "no\nanswer", "cut\noff", "ran\non")
+LEGEND = f"Rates in percent. * better than the model's other formats, p < {SIGNIFICANT} (Holm)"
 
 
-def print_table(frame: pandas.DataFrame, console: Console | None = None) -> None:
-    """Print one line per cell: rates in percent, accuracy with its Wilson interval, mean tokens per answer."""
+def print_table(study: Study, console: Console | None = None) -> None:
+    """Print what all cells share, then one line per cell: rates in percent, accuracy with its Wilson interval."""
     if console is None:
         console = Console()
         if not console.is_terminal:
             console = Console(width=max(WIDTH, console.width))
+    n_varies = "n" not in study.labels.shared
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=0)
-    table.add_column("model", overflow="fold")
-    table.add_column("training", overflow="fold")
-    table.add_column("eval", overflow="fold")
-    for figure in FIGURES:
-        table.add_column(figure, justify="right", no_wrap=True)
-    for _, row in frame.iterrows():
-        # Text, not str: square brackets in a name are no markup.
-        table.add_row(*(Text(value) for value in _line(row)))
+    for words in ("model", "eval"):
+        table.add_column(words, overflow="fold")
+    for words in (*(("n",) if n_varies else ()), *FIGURES):
+        table.add_column(words, justify="right", no_wrap=True)
+    shared = ", ".join(f"{printable(words)} {printable(value)}" for words, value in study.labels.shared.items())
+    format_width = min(WIDEST_FORMAT, max(len(printable(name)) for name in study.formats))
+    model_width = WIDTH - OTHER_COLUMNS - format_width - (6 if n_varies else 0)
+    before = None
+    for cell in study.cells:
+        # Text, not str: square brackets in a name are no markup. A model is named once.
+        model = "" if cell.group == before else wrap(study.labels.models[cell.group], model_width)
+        table.add_row(*(Text(value) for value in (model, *_line(study, cell, n_varies))))
+        before = cell.group
+    console.print(Text(f"{printable(study.name)}: {shared}"))
     console.print(table)
+    console.print(Text(LEGEND))
 
 
-def _line(row: pandas.Series) -> list[str]:
-    rates = (row["strict_accuracy"], row["no_answer_rate"], row["truncated_rate"], row["run_on_rate"])
+def _line(study: Study, cell: Cell, n_varies: bool) -> list[str]:
+    summary = cell.summary
+    mark = "*" if _is_best(study, cell) else " "
+    rates = (summary.strict_accuracy, summary.no_answer_rate, summary.truncated_rate, summary.run_on_rate)
     return [
-        *(wrap(row["group"]), training(row), printable(row["eval_format"]), str(row["n"])),
-        f"{percent(row['accuracy'])} {interval(row['ci_low'], row['ci_high'], digits=0)}",
+        wrap(cell.format, WIDEST_FORMAT),
+        *((str(summary.n),) if n_varies else ()),
+        *(f"{percent(summary.accuracy)}{mark}", interval(summary.ci_low, summary.ci_high, digits=0)),
         *(percent(rate) for rate in rates),
-        f"{row['mean_completion_tokens']:.1f}",
     ]
+
+
+def _is_best(study: Study, cell: Cell) -> bool:
+    """Whether the model is significantly better in this format than in each other one, under the default rule."""
+    signs = [
+        (each, 1 - 2 * place)
+        for each in study.findings.contrasts
+        for place, side in enumerate(each.sides)
+        if each.family == FORMATS and any(cell in arm.cells.values() for arm in side)
+    ]
+    return bool(signs) and all(bool(each.by_rule) and _beats(each.by_rule[DEFAULT_RULE], sign) for each, sign in signs)
+
+
+def _beats(found: PairedComparison, sign: int) -> bool:
+    excludes_zero = not found.ci_low <= 0 <= found.ci_high
+    return sign * found.difference > 0 and found.p_holm < SIGNIFICANT and excludes_zero

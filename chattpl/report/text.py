@@ -26,14 +26,23 @@ def escape(value: Any) -> str:
     return _SPECIAL.sub(lambda match: f"&#{ord(match[0])};", printable(value))
 
 
-def wrap(name: str) -> str:
-    """The whole name on as many lines as it needs, broken before `--seed=1` or `_eval_raw` where that is possible."""
+def wrap(name: str, width: int = NAME_WIDTH) -> str:
+    """The whole name on as many lines as it needs, broken at a space, `--seed=1` or `_eval_raw` where that is possible.
+
+    What is still too long breaks after an underscore, or else anywhere.
+    """
+    lines = _fill(re.split("(?=--|_eval_)|(?<! in)(?= )", printable(name)), width)
+    lines = [part for line in lines for part in _fill(re.split("(?<=_)", line), width)]
+    return "\n".join(textwrap.fill(line, width, break_on_hyphens=False) for line in lines if line)
+
+
+def _fill(parts: Sequence[str], width: int) -> list[str]:
     lines = [""]
-    for part in re.split("(?=--|_eval_)", printable(name)):
-        if len(lines[-1] + part) > NAME_WIDTH:
+    for part in parts:
+        if len(lines[-1] + part) > width:
             lines.append("")
-        lines[-1] += part
-    return "\n".join(textwrap.fill(line, NAME_WIDTH, break_on_hyphens=False) for line in lines if line)
+        lines[-1] += part if lines[-1] else part.lstrip()
+    return lines
 
 
 def percent(rate: float, digits: int = 1) -> str:

@@ -1,56 +1,99 @@
-"""What the contrasts say: two tables and a sentence for each.
+"""The sections on the contrasts: for each family two tables and a sentence for each contrast."""
 
-A format is said to beat the other, or to be ahead, only where no grading rule contradicts. Where rules disagree (two
-differences have opposite signs, or another rule's is significant and the default rule's is not) the sentence names
-what each of them says instead. A rule under which neither cell has a right answer has no say, and a difference that
-rests on a few questions only, too few for McNemar's test, contradicts nothing.
-"""
+from collections.abc import Sequence
 
-from chattpl.report.contrasts import Contrast, rules_of
+from chattpl.report.contrasts import rules_of
+from chattpl.report.families import FAMILIES, Contrast, Family
+from chattpl.report.sentences import LEAST_QUESTIONS, SIGNIFICANT, marked, reads, sentence
 from chattpl.report.stats import PairedComparison
-from chattpl.report.text import NONE, escape, interval, p_value, table
+from chattpl.report.text import NONE, escape, interval, p_value, percent, table
 from chattpl.results import DEFAULT_RULE
 
-SIGNIFICANT = 0.05
-LEAST_QUESTIONS = 6  # answered differently: with five, the smallest p of McNemar's test is 2 / 2^5
+MOST_ROWS = 40  # that a reader looks through; contrasts.csv has all
 
 
-def verdicts(contrasts: list[Contrast]) -> str:
-    """The section on the formats against each other, as Markdown."""
+def verdicts(families: Sequence[str], contrasts: Sequence[Contrast]) -> dict[str, str]:
+    """The sections of these families, title to Markdown; the first says how to read the tables of all."""
+    sections: dict[str, str] = {}
+    told: set[frozenset[str]] = set()
+    for name in families:
+        members = [each for each in contrasts if each.family == name]
+        explain = not any(contrast.by_rule for contrast in contrasts if FAMILIES[contrast.family].title in sections)
+        sections[FAMILIES[name].title] = _section(FAMILIES[name], members, explain, told)
+        told |= {contrast.test for contrast in members}
+    return sections
+
+
+def _section(family: Family, contrasts: list[Contrast], explain: bool, told: set[frozenset[str]]) -> str:
+    """Tables, notes and a sentence for each contrast that was not told already."""
     if not contrasts:
-        return "No model was evaluated in two formats, so there is nothing to compare."
+        return family.nothing
     compared = [contrast for contrast in contrasts if contrast.by_rule]
-    rules = rules_of(compared)
-    parts = [_default_table(compared)] if compared else []
-    parts += [_rules_table(compared, rules)] if len(rules) > 1 else []
-    lines = [f"* Model {escape(each.group)}: {_meaning(each, len(compared))}." for each in contrasts]
-    return "\n\n".join((*parts, "\n".join(lines)))
+    shown, rules = _most_telling(compared), rules_of(compared)
+    parts = [_default_table(family, shown)] if compared else []
+    notes = [_how_to_read(shown) if explain else "", family.note, _count(compared, shown)]
+    parts += [" ".join(note for note in notes if note)] if compared else []
+    new = [each for each in shown + [each for each in contrasts if not each.by_rule] if each.test not in told]
+    parts += [_rules_table(family, shown, rules, explain)] if new and len(rules) > 1 else []
+    lines = [f"* {sentence(contrast, len(compared))}." for contrast in new]
+    return "\n\n".join((*parts, *(["\n".join(lines)] if lines else [])))
 
 
-def _default_table(contrasts: list[Contrast]) -> str:
-    header = ("model", "formats", "n", "only first", "only second", "difference", "95 % interval", "p (Holm)")
+def _most_telling(contrasts: list[Contrast]) -> list[Contrast]:
+    """All of them, or of too many those with the smallest p under the default rule, in their own order."""
+    smallest = sorted(contrasts, key=lambda each: each.by_rule[DEFAULT_RULE].p)[:MOST_ROWS]
+    kept = {id(contrast) for contrast in smallest}
+    return [contrast for contrast in contrasts if id(contrast) in kept]
+
+
+def _default_table(family: Family, contrasts: list[Contrast]) -> str:
+    header = (
+        *family.columns,
+        "n",
+        "only first",
+        "only second",
+        "difference",
+        "95 % interval",
+        "p (Holm)",
+        "detectable",
+    )
     rows = [(*_names(contrast), *_default_row(contrast.by_rule[DEFAULT_RULE])) for contrast in contrasts]
+    return table(header, rows, numbers_from=2)
+
+
+def _count(compared: list[Contrast], shown: list[Contrast]) -> str:
+    tests = f"Holm's adjustment is over all comparisons of this section: {len(compared)}."
+    left = len(compared) - len(shown)
+    return f"{tests} The {left} with the largest p are in contrasts.csv alone." if left else tests
+
+
+def _how_to_read(contrasts: list[Contrast]) -> str:
     note = (
-        "Paired by sample: both formats answered the same n questions, of which the first or the second alone got some"
+        "Paired by sample: both sides answered the same n questions, of which the first or the second alone got some"
         " right (where several answers were drawn: a larger share of them). Differences are in points, with Newcombe's"
         " interval for paired proportions (method 10); p is McNemar's exact test, or with several answers follows from"
-        " the interval, which is then clustered by question. Holm's adjustment is over all comparisons of this report:"
-        f" {len(rows)}."
+        " the interval, which is then clustered by question. Detectable is the smallest true difference that a test of"
+        " as many questions, answered differently as often as these, finds in four of five studies."
     )
-    return f"{table(header, rows, numbers_from=2)}\n\n{note}"
+    if not any(found.seeds > 1 for contrast in contrasts for found in contrast.by_rule.values()):
+        return note
+    return (
+        f"{note} Models that differ in their seed alone are taken together: the difference is that of their means, the"
+        " interval is over seeds and questions, and p follows from it."
+    )
 
 
-def _rules_table(contrasts: list[Contrast], rules: list[str]) -> str:
-    header = ("model", "formats", *(escape(rule) for rule in rules))
+def _rules_table(family: Family, contrasts: list[Contrast], rules: list[str], explain: bool) -> str:
+    header = (*family.columns, *(escape(rule) for rule in rules))
     rows = [(*_names(each), *(_difference_under(each, rule) for rule in rules)) for each in contrasts]
     note = (
         f"The same differences under every grading rule; the table above is that of {DEFAULT_RULE}. An asterisk marks"
         f" an interval without 0 and p < {SIGNIFICANT}, adjusted over the comparisons under that rule; {NONE} stands"
-        " where neither format has a right answer. A difference that rests on fewer than"
+        " where neither side has a right answer. A difference that rests on fewer than"
         f" {LEAST_QUESTIONS} questions, and is not significant, contradicts no other. Intervals and p values are in"
         " contrasts.csv."
     )
-    return f"{table(header, rows, numbers_from=2)}\n\n{note}"
+    return "\n\n".join((table(header, rows, numbers_from=2), *([note] if explain else [])))
 
 
 def _names(contrast: Contrast) -> tuple[str, str]:
@@ -61,87 +104,10 @@ def _default_row(found: PairedComparison) -> tuple[str, ...]:
     return (
         *(str(found.n), str(found.only_first), str(found.only_second), f"{100 * found.difference:+.1f}"),
         *(interval(found.ci_low, found.ci_high), p_value(found.p_holm).removeprefix("p = ").removeprefix("p ")),
+        percent(found.detectable),
     )
 
 
 def _difference_under(contrast: Contrast, rule: str) -> str:
     found = contrast.by_rule.get(rule)
-    return _marked(found) if found and _reads(found) else NONE
-
-
-def _meaning(contrast: Contrast, tests: int) -> str:
-    """What the differences say, in one sentence."""
-    first, second = escape(contrast.first), escape(contrast.second)
-    if not contrast.by_rule:
-        return f"{first} and {second} are not compared, because {escape(contrast.problem)}"
-    found = contrast.by_rule[DEFAULT_RULE]
-    reading = {rule: each for rule, each in contrast.by_rule.items() if _reads(each)}
-    opposed = len({each.difference > 0 for each in reading.values() if _can_contradict(each)}) > 1
-    significant = any(_is_significant(each) for each in reading.values())
-    chance = found.ci_low <= 0 <= found.ci_high
-    if (opposed and (significant or not chance)) or (significant and not _is_significant(found)):
-        return f"{_disagreement(first, second, reading)}{_silent(contrast)}"
-    if chance:
-        return f"{_no_difference(first, second, found)}{_silent(contrast)}"
-    return f"{_winner(first, second, found, tests)}{_agreement(reading)}{_silent(contrast)}"
-
-
-def _disagreement(first: str, second: str, reading: dict[str, PairedComparison]) -> str:
-    sides: dict[str, list[str]] = {}
-    for rule, each in reading.items():
-        words = f"{first if each.difference > 0 else second} is higher" if each.difference else "both are equal"
-        size = f" (by {_marked(each).lstrip('+-')})" if each.difference else ""
-        sides.setdefault(words, []).append(f"{escape(rule)}{size}")
-    said = [f"{words} under {_listed(rules)}" for words, rules in sides.items()]
-    return f"the verdict on {first} and {second} depends on the grading rule: {'; '.join(said)}"
-
-
-def _no_difference(first: str, second: str, found: PairedComparison) -> str:
-    return (
-        f"no difference between {first} and {second} can be told apart from chance at n={found.n}:"
-        f" the interval {interval(found.ci_low, found.ci_high)} holds 0"
-    )
-
-
-def _winner(first: str, second: str, found: PairedComparison, tests: int) -> str:
-    ahead = found.difference > 0
-    winner, loser = (first, second) if ahead else (second, first)
-    low, high = (found.ci_low, found.ci_high) if ahead else (-found.ci_high, -found.ci_low)
-    size = f"by {abs(100 * found.difference):.1f} points {interval(low, high)}"
-    if _is_significant(found):
-        return f"{winner} beats {loser} {size}, {p_value(found.p_holm)}"
-    return (
-        f"{winner} is ahead of {loser} {size}, but with {p_value(found.p_holm)} among {tests} comparisons it may be"
-        " chance"
-    )
-
-
-def _agreement(reading: dict[str, PairedComparison]) -> str:
-    return ", and no other grading rule contradicts" if len(reading) > 1 else ""
-
-
-def _silent(contrast: Contrast) -> str:
-    rules = [escape(rule) for rule, each in contrast.by_rule.items() if not _reads(each)]
-    return f" (neither has a right answer under {_listed(rules)})" if rules else ""
-
-
-def _reads(found: PairedComparison) -> bool:
-    return found.accuracy_first > 0 or found.accuracy_second > 0
-
-
-def _can_contradict(found: PairedComparison) -> bool:
-    enough = found.only_first + found.only_second >= LEAST_QUESTIONS
-    return bool(found.difference) and (enough or _is_significant(found))
-
-
-def _is_significant(found: PairedComparison) -> bool:
-    return found.p_holm < SIGNIFICANT and not found.ci_low <= 0 <= found.ci_high
-
-
-def _marked(found: PairedComparison) -> str:
-    return f"{100 * found.difference:+.1f}{'*' if _is_significant(found) else ''}"
-
-
-def _listed(words: list[str]) -> str:
-    *others, last = words
-    return f"{', '.join(others)} and {last}" if others else last
+    return marked(found) if found and reads(found) else NONE

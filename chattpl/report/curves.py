@@ -1,0 +1,103 @@
+"""The trainings of all models in one figure: loss, reward, and the rates of rollouts that taught nothing."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from chattpl.report.canvas import MARKERS, legend_beside, new_figure, percent_axis, say_instead
+from chattpl.report.study import Study
+from chattpl.report.text import printable, wrap
+
+COLUMNS = 3
+PANEL_INCHES = (4.2, 2.8)
+LONGEST_LEGEND = 30  # models in one column of it
+MARKERS_A_CURVE = 8
+LEAST_RATE = 0.1  # that an axis reaches: a rate of one percent is no mountain
+# Field of `train.json` to the panel's title; a reward is no rate, whatever its range.
+REWARD = {"mean_reward": "mean reward of the rollouts"}
+RATES = {
+    "truncated": "rollouts cut off (%)",
+    "discarded": "rollouts discarded (%)",
+    "uniform_groups": "groups whose rewards are equal (%)",
+}
+LINES = ("-", "--", "-.", ":")
+
+Curve = tuple[str, Sequence[Sequence[float]]]  # a model and its [step, value] pairs
+
+
+def training_curves(study: Study) -> Figure:
+    """A panel for each thing that some training logged, with a curve for each model.
+
+    Losses of different methods are not on one scale, so each method has a panel.
+    """
+    panels = list(_panels(study))
+    columns = max(min(len(panels), COLUMNS), 1)
+    figure, axes = new_figure(*PANEL_INCHES, columns, -(-max(len(panels), 1) // columns))
+    if not panels:
+        say_instead(axes, "No model of this study has a record of its training.")
+        return figure
+    looks = _looks(study)
+    for ax, (title, curves) in zip(axes, panels, strict=False):
+        for model, points in curves:
+            steps, values = zip(*points, strict=True)
+            ax.plot(steps, values, linewidth=1.3, markersize=5, markevery=_every(len(steps)), **looks[model])
+        ax.set(title=title, xlabel="step")
+    for ax in axes[len(panels) :]:
+        ax.set_axis_off()
+    _finish(study, axes, panels)
+    return figure
+
+
+def _panels(study: Study) -> Iterator[tuple[str, list[Curve]]]:
+    methods = dict.fromkeys(cell.summary.train_method for cell in study.cells)
+    for method in methods:
+        models = {cell.model for cell in study.cells if cell.summary.train_method == method}
+        yield from _panel(study, models, "loss", f"loss ({printable(method)})")
+    everyone = {cell.model for cell in study.cells}
+    for field, title in {**REWARD, **RATES}.items():
+        yield from _panel(study, everyone, field, title)
+
+
+def _panel(study: Study, models: set[str], field: str, title: str) -> Iterator[tuple[str, list[Curve]]]:
+    curves = [
+        (model, points)
+        for model, report in study.trainings.items()
+        if model in models and (points := getattr(report, field))
+    ]
+    if curves:
+        yield title, curves
+
+
+def _finish(study: Study, axes: Sequence[Axes], panels: Sequence[tuple[str, list[Curve]]]) -> None:
+    for ax, (title, _) in zip(axes, panels, strict=False):
+        if title in RATES.values():
+            top = max(ax.get_ylim()[1], LEAST_RATE)
+            ax.set_ylim(-0.02 * top, top)
+            percent_axis(ax.yaxis)
+    drawn = {model for _, curves in panels for model, _ in curves}
+    handles = [
+        Line2D([], [], label=wrap(study.labels.trained[model]), markersize=5, **look)
+        for model, look in _looks(study).items()
+        if model in drawn
+    ]
+    columns = min(len(panels), COLUMNS)
+    legend_beside(axes[columns - 1], handles, ncols=-(-len(handles) // LONGEST_LEGEND))
+
+
+def _looks(study: Study) -> dict[str, dict[str, Any]]:
+    """The colour is that of the format of training; line and marker tell models of one format apart."""
+    found: dict[str, dict[str, Any]] = {}
+    for cell in study.cells:
+        if cell.model in study.trainings and cell.model not in found:
+            colour = study.looks[cell.summary.train_format].colour
+            turn = sum(look["color"] == colour for look in found.values())
+            line, marker = LINES[turn % len(LINES)], MARKERS[turn % len(MARKERS)]
+            found[cell.model] = {"color": colour, "linestyle": line, "marker": marker}
+    return found
+
+
+def _every(steps: int) -> int:
+    return max(1, steps // MARKERS_A_CURVE)

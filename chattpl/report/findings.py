@@ -1,0 +1,40 @@
+"""Everything that the report says of the answers beside each cell's own figures, computed once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from chattpl.report.arms import Answers, Arm, arms_of
+from chattpl.report.collect import Cell
+from chattpl.report.contrasts import compare
+from chattpl.report.families import FAMILIES, Contrast
+from chattpl.report.pools import Pool, pool_seeds
+from chattpl.report.samples import Samples
+from chattpl.report.settings import ReportConfig
+from chattpl.report.spread import Spread, spreads_of
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What the answers of all cells show together.
+
+    Attributes:
+        families: the declared families, in the order of the report.
+        contrasts: theirs, in the same order.
+        pools: the arms with several seeds.
+        spreads: the models with several prompts.
+    """
+
+    arms: list[Arm]
+    families: list[str]
+    contrasts: list[Contrast]
+    pools: list[Pool]
+    spreads: list[Spread]
+
+
+def find(cells: Sequence[Cell], settings: ReportConfig | None = None, samples: Samples | None = None) -> Findings:
+    """Compare the answers of these cells as the settings declare; `samples` are theirs, read if they are not given."""
+    declared = (settings or ReportConfig()).families
+    families = [name for name in FAMILIES if name in declared]
+    arms, answers = arms_of(cells), Answers(cells, samples)
+    contrasts = compare(cells, families, answers)
+    return Findings(arms, families, contrasts, pool_seeds(arms, answers), spreads_of(arms, answers))

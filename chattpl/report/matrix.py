@@ -1,0 +1,94 @@
+"""Every cell against every other: the paired difference, who won how often, and p."""
+
+import itertools
+import math
+from typing import Any
+
+import numpy
+import pandas
+import seaborn
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from chattpl.report.canvas import CELL_WIDTH, legend_beside, new_figure, rows_height, say_instead
+from chattpl.report.stats import PairedComparison, holm, paired_comparison
+from chattpl.report.study import Study
+from chattpl.report.text import wrap
+from chattpl.results import Result
+
+FIELD_INCHES = (0.85, 0.5)
+MOST_CELLS = 30  # 435 pairs; further ones would be too small to be read
+SIGNIFICANT = 0.05
+COLOURS = "PuOr"  # both ends differ from white for the colour-blind too; the sign is printed
+LEGEND = (
+    "above the diagonal: row less column,\nin points, and p",
+    "below: questions that only the row\nand only the column got right",
+    "* p < 0.05 after Holm's adjustment\nover all pairs of this figure",
+)
+
+Shares = dict[tuple[int, str, str], float]
+
+
+def paired_matrix(study: Study) -> Figure:
+    """Row against column for the cells that can be read, at most the best `MOST_CELLS`."""
+    names = _readable(study)
+    shares = [_shares(study.results[name]) for name in names]
+    found = _compare(shares)
+    if not found:
+        figure, axes = new_figure(4, 3)
+        say_instead(axes, "No two cells answered the same questions.")
+        return figure
+    labels = [wrap(study.labels.cells[name], CELL_WIDTH) for name in names]
+    figure, [ax] = new_figure(FIELD_INCHES[0] * len(names), rows_height(labels, FIELD_INCHES[1]))
+    values, texts = _fields(len(names), found)
+    most = max(numpy.nanmax(numpy.abs(values)), 1)
+    ax.set_facecolor("0.93")
+    look = {"cmap": COLOURS, "vmin": -most, "vmax": most, "cbar": False, "linewidths": 1, "linecolor": "white"}
+    text = {"annot": texts, "fmt": "", "annot_kws": {"size": 8}}
+    seaborn.heatmap(pandas.DataFrame(values), ax=ax, mask=numpy.isnan(values), **look, **text)
+    ax.set_xticks([place + 0.5 for place in range(len(names))], labels, rotation=90)
+    ax.set_yticks([place + 0.5 for place in range(len(names))], labels, rotation=0)
+    left_out = f": the best {MOST_CELLS} of {len(study.results)}" if len(study.results) > len(names) else ""
+    ax.set(title=f"Every cell against every other, paired by question{left_out}")
+    ax.grid(visible=False)
+    legend_beside(ax, [Patch(fill=False, linewidth=0, label=line) for line in LEGEND])
+    return figure
+
+
+def _readable(study: Study) -> list[str]:
+    """The cells of the matrix by name, in the study's order."""
+    ranked = sorted(study.cells, key=lambda cell: -cell.summary.accuracy)
+    best = {cell.name for cell in [cell for cell in ranked if cell.name in study.results][:MOST_CELLS]}
+    return [cell.name for cell in study.cells if cell.name in best]
+
+
+def _shares(results: list[Result]) -> Shares:
+    """The share of each question's answers that are right."""
+    return {
+        (result.index, result.question, result.gold): float(numpy.mean([each.correct for each in result.gradings()]))
+        for result in results
+    }
+
+
+def _compare(shares: list[Shares]) -> dict[tuple[int, int], tuple[PairedComparison, bool]]:
+    """The comparison of each pair that shares questions, by its two places, and whether Holm's p is significant."""
+    found = {}
+    for one, other in itertools.combinations(range(len(shares)), 2):
+        common = [question for question in shares[one] if question in shares[other]]
+        if common:
+            sides = ([shares[place][question] for question in common] for place in (one, other))
+            found[one, other] = paired_comparison(*sides)
+    adjusted = holm([each.p for each in found.values()])
+    return {pair: (found[pair], p < SIGNIFICANT) for pair, p in zip(found, adjusted, strict=True)}
+
+
+def _fields(n: int, found: dict[tuple[int, int], tuple[PairedComparison, bool]]) -> tuple[Any, Any]:
+    """Value (points) and text of each field, both of shape (n, n); NaN where nothing is compared."""
+    values = numpy.full((n, n), math.nan)
+    texts: Any = numpy.full((n, n), "", dtype=object)
+    for (row, column), (each, significant) in found.items():
+        values[row, column], values[column, row] = 100 * each.difference, -100 * each.difference
+        p = "p<.001" if each.p < 0.001 else f"p={each.p:.3f}".replace("0.", ".")
+        texts[row, column] = f"{100 * each.difference:+.1f}{'*' if significant else ''}\n{p}"
+        texts[column, row] = f"{each.only_second} : {each.only_first}"
+    return values, texts

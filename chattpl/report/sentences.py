@@ -1,0 +1,126 @@
+"""What a contrast says, in a sentence.
+
+A side is said to beat the other, or to be ahead, only where no grading rule contradicts. Where rules disagree (two
+differences have opposite signs, or another rule's is significant and the default rule's is not) the sentence names
+what each of them says instead. A rule under which neither cell has a right answer has no say, and a difference that
+rests on a few questions only, too few for McNemar's test, contradicts nothing.
+"""
+
+from collections.abc import Sequence
+
+from chattpl.report.families import FAMILIES, Contrast, Family
+from chattpl.report.stats import PairedComparison
+from chattpl.report.text import escape, interval, p_value
+from chattpl.results import DEFAULT_RULE
+
+SIGNIFICANT = 0.05
+LEAST_QUESTIONS = 6  # answered differently: with five, the smallest p of McNemar's test is 2 / 2^5
+# What a contrast can show.
+UNPAIRED, DEPENDS, CHANCE, PERHAPS, CLEAR = "unpaired", "depends", "chance", "perhaps", "clear"
+
+
+def sentence(contrast: Contrast, tests: int) -> str:
+    """What a contrast says, among so many `tests`; without a full stop."""
+    family = FAMILIES[contrast.family]
+    return f"{family.about.format(group=escape(contrast.group))}: {_meaning(family, contrast, tests)}"
+
+
+def outcome(contrast: Contrast) -> str:
+    """What it shows: CLEAR a difference, PERHAPS one, CHANCE, DEPENDS on the grading rule; or UNPAIRED."""
+    if not contrast.by_rule:
+        return UNPAIRED
+    found = contrast.by_rule[DEFAULT_RULE]
+    reading = [each for each in contrast.by_rule.values() if reads(each)]
+    opposed = len({each.difference > 0 for each in reading if _can_contradict(each)}) > 1
+    significant = any(_is_significant(each) for each in reading)
+    chance = found.ci_low <= 0 <= found.ci_high
+    if (opposed and (significant or not chance)) or (significant and not _is_significant(found)):
+        return DEPENDS
+    if chance:
+        return CHANCE
+    return CLEAR if _is_significant(found) else PERHAPS
+
+
+def _meaning(family: Family, contrast: Contrast, tests: int) -> str:
+    """What the differences say, in one sentence."""
+    first, second = (family.side.format(name=escape(name)) for name in (contrast.first, contrast.second))
+    shows = outcome(contrast)
+    if shows == UNPAIRED:
+        return f"{first} and {second} are not compared, because {escape(contrast.problem)}"
+    found = contrast.by_rule[DEFAULT_RULE]
+    reading = {rule: each for rule, each in contrast.by_rule.items() if reads(each)}
+    if shows == DEPENDS:
+        return f"{_disagreement(first, second, reading)}{_silent(contrast)}"
+    if shows == CHANCE:
+        return f"{_no_difference(first, second, found)}{_silent(contrast)}"
+    return f"{_winner(family, first, second, found, tests)}{_agreement(reading)}{_silent(contrast)}"
+
+
+def _disagreement(first: str, second: str, reading: dict[str, PairedComparison]) -> str:
+    sides: dict[str, list[str]] = {}
+    for rule, each in reading.items():
+        words = f"{first if each.difference > 0 else second} is higher" if each.difference else "both are equal"
+        size = f" (by {marked(each).lstrip('+-')}{_blind(each, first, second)})" if each.difference else ""
+        sides.setdefault(words, []).append(f"{escape(rule)}{size}")
+    said = [f"{words} under {listed(rules)}" for words, rules in sides.items()]
+    return f"the verdict on {first} and {second} depends on the grading rule: {'; '.join(said)}"
+
+
+def _blind(found: PairedComparison, first: str, second: str) -> str:
+    """Where a rule finds no right answer of one side, it may not read that side's form at all."""
+    names = [name for name, rate in ((first, found.accuracy_first), (second, found.accuracy_second)) if rate == 0]
+    return f", finding no right answer of {names[0]}" if names else ""
+
+
+def _no_difference(first: str, second: str, found: PairedComparison) -> str:
+    return (
+        f"no difference between {first} and {second} can be told apart from chance at n={found.n}:"
+        f" the interval {interval(found.ci_low, found.ci_high)} holds 0"
+    )
+
+
+def _winner(family: Family, first: str, second: str, found: PairedComparison, tests: int) -> str:
+    ahead = found.difference > 0
+    winner, loser = (first, second) if ahead else (second, first)
+    low, high = (found.ci_low, found.ci_high) if ahead else (-found.ci_high, -found.ci_low)
+    size = f"by {abs(100 * found.difference):.1f} points {interval(low, high)}"
+    if _is_significant(found):
+        return f"{winner} {family.exceeds} {loser} {size}, {p_value(found.p_holm)}"
+    return (
+        f"{winner} is ahead of {loser} {size}, but with {p_value(found.p_holm)} among {tests} comparisons it may be"
+        " chance"
+    )
+
+
+def _agreement(reading: dict[str, PairedComparison]) -> str:
+    return ", and no other grading rule contradicts" if len(reading) > 1 else ""
+
+
+def _silent(contrast: Contrast) -> str:
+    rules = [escape(rule) for rule, each in contrast.by_rule.items() if not reads(each)]
+    return f" (neither has a right answer under {listed(rules)})" if rules else ""
+
+
+def reads(found: PairedComparison) -> bool:
+    """Whether the rule found any right answer."""
+    return found.accuracy_first != 0 or found.accuracy_second != 0
+
+
+def _can_contradict(found: PairedComparison) -> bool:
+    enough = found.only_first + found.only_second >= LEAST_QUESTIONS
+    return bool(found.difference) and (enough or _is_significant(found))
+
+
+def _is_significant(found: PairedComparison) -> bool:
+    return found.p_holm < SIGNIFICANT and not found.ci_low <= 0 <= found.ci_high
+
+
+def marked(found: PairedComparison) -> str:
+    """The difference in points, with an asterisk if it is significant."""
+    return f"{100 * found.difference:+.1f}{'*' if _is_significant(found) else ''}"
+
+
+def listed(words: Sequence[str]) -> str:
+    """Some words as a list in a sentence."""
+    *others, last = words
+    return f"{', '.join(others)} and {last}" if others else last

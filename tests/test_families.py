@@ -1,0 +1,278 @@
+"""What is tested in a study: the declared families, seeds taken together, and what is said of them."""
+
+import itertools
+import json
+import math
+
+import numpy
+import pandas
+import pytest
+from command_line import command
+from conftest import configuration
+from test_report import TRAININGS, add_cell, page_of, section
+
+from chattpl.report import write_report
+from chattpl.report.brief import brief
+from chattpl.report.collect import collect_cells
+from chattpl.report.families import FAMILIES
+from chattpl.report.findings import Findings, find
+from chattpl.report.settings import FAMILIES as NAMES
+from chattpl.report.settings import ReportConfig
+
+TRAINING = FAMILIES["training"].title
+MATCHED = FAMILIES["matched"].title
+INTERACTION = FAMILIES["interaction"].title
+
+
+@pytest.fixture
+def study(tmp_path):
+    """Each of two trainings is better in its own format; the untrained model is in between."""
+    for model, in_chat, in_raw in (("sft_chat_template", 80, 50), ("sft_no_chat_mask_q", 40, 70), ("base", 60, 58)):
+        add_cell(tmp_path / "s", model, "chat", range(in_chat))
+        add_cell(tmp_path / "s", model, "raw", range(in_raw))
+    return tmp_path / "s"
+
+
+def add_seeds(study, model: str, eval_format: str, rights: list[range]) -> None:
+    for seed, right in enumerate(rights):
+        name = f"{model}--seed={seed}" if seed else model
+        TRAININGS[name] = TRAININGS[model]
+        add_cell(study, model if not seed else name, eval_format, right, seed=seed)
+
+
+def found_in(study, *families: str) -> Findings:
+    return find(collect_cells(study), ReportConfig(list(families)))
+
+
+def named(found: Findings) -> list[tuple[str, str, str]]:
+    return [(contrast.group, contrast.first, contrast.second) for contrast in found.contrasts]
+
+
+# What is declared
+
+
+def test_the_configuration_declares_the_families_that_there_are():
+    assert configuration().report == ReportConfig(list(FAMILIES)) == ReportConfig()
+    assert tuple(FAMILIES) == NAMES
+
+
+def test_an_unknown_family_is_refused(tmp_path):
+    ended = command("report.families=[formats,trainings]", "stage=report", cwd=tmp_path)
+    assert ended.err.startswith("error: report.families=trainings: no such value, did you mean 'training'?")
+    assert len(ended.err.splitlines()) == 1
+
+
+def test_the_families_of_the_command_line_are_those_of_the_report(study, tmp_path):
+    (tmp_path / "outputs").mkdir()
+    study.rename(tmp_path / "outputs/s")
+    ended = command("stage=report", "study=s", "report.families=[training]", cwd=tmp_path)
+    assert ended.status == 0, ended.err
+    assert set(pandas.read_csv(tmp_path / "outputs/s/report/contrasts.csv")["family"]) == {"training"}
+
+
+def test_each_trained_model_is_compared_with_the_untrained_one_in_the_same_format(study):
+    assert named(found_in(study, "training")) == [
+        (eval_format, model, "base")
+        for model in ("sft_chat_template", "sft_no_chat_mask_q")
+        for eval_format in ("chat", "raw")
+    ]
+
+
+def test_a_model_that_was_asked_otherwise_is_not_compared_with_the_untrained_one(study):
+    add_cell(study, "grpo_no_chat", "chat", range(50), suffix="--eval.max_tokens=64")
+    assert not any("grpo" in first for _, first, _ in named(found_in(study, "training")))
+
+
+def test_a_models_own_format_is_compared_with_the_mean_of_the_others(study):
+    add_cell(study, "sft_no_chat_mask_q", "mine", range(30, 60))
+    groups = named(found_in(study, "matched"))
+    assert groups == [
+        ("sft_chat_template", "chat", "raw"),
+        ("sft_no_chat_mask_q", "raw", "the mean of chat, mine"),
+    ]
+    contrast = found_in(study, "matched").contrasts[1].by_rule["committed"]
+    assert contrast.difference == pytest.approx(0.7 - (0.4 + 0.3) / 2)
+
+
+def test_the_interaction_is_of_trainings_that_differ_in_their_format_alone(study):
+    add_cell(study, "sft_no_chat_full_loss", "chat", range(50))
+    add_cell(study, "sft_no_chat_full_loss", "raw", range(50))
+    found = found_in(study, "interaction")
+    assert named(found) == [("chat less raw", "sft_chat_template", "sft_no_chat_mask_q")]
+    assert found.contrasts[0].by_rule["committed"].difference == pytest.approx(0.3 - (-0.3))
+
+
+def test_contrasts_csv_names_the_cells_that_are_added_and_subtracted(study):
+    write_report(study, ReportConfig(["formats", "interaction"]))
+    frame = pandas.read_csv(study / "report/contrasts.csv").set_index("family")
+    row = frame.loc["interaction"].iloc[0]
+    assert row["first_cell"] == "sft_chat_template_eval_chat + sft_no_chat_mask_q_eval_raw"
+    assert row["second_cell"] == "sft_chat_template_eval_raw + sft_no_chat_mask_q_eval_chat"
+    assert frame.loc["formats"].iloc[0]["first_cell"] == "sft_chat_template_eval_chat"
+
+
+def test_holms_adjustment_is_over_one_family(study):
+    tests = {"formats": 3, "training": 4, "matched": 2, "interaction": 1}
+    for family, members in itertools.groupby(find(collect_cells(study)).contrasts, lambda each: each.family):
+        smallest = min((each.by_rule["committed"] for each in members), key=lambda each: each.p)
+        assert smallest.p_holm == pytest.approx(smallest.p * tests[family])
+
+
+def test_no_test_is_in_a_family_twice(study):
+    add_cell(study, "base", "mine", range(30))
+    add_cell(study, "sft_chat_template", "mine", range(30))
+    tests = [(contrast.family, contrast.test) for contrast in find(collect_cells(study)).contrasts]
+    assert len(set(tests)) == len(tests)
+
+
+def test_a_family_without_a_contrast_says_so(tmp_path):
+    add_cell(tmp_path / "s", "base", "chat", range(20))
+    for name in (TRAINING, MATCHED, INTERACTION):
+        assert "nothing to compare" in section(page_of(tmp_path / "s"), name)
+
+
+# Seeds
+
+
+def test_cells_that_differ_in_their_seed_alone_are_taken_together(tmp_path):
+    for eval_format, lowest in (("chat", 60), ("raw", 40)):
+        add_seeds(tmp_path / "s", "sft_chat_template", eval_format, [range(lowest + seed) for seed in (0, 1, 4)])
+    [contrast] = found_in(tmp_path / "s", "formats").contrasts
+    found = contrast.by_rule["committed"]
+    assert (contrast.group, found.seeds, found.difference) == ("sft_chat_template", 3, pytest.approx(0.2))
+
+
+def test_the_untrained_model_stands_for_every_seed(tmp_path):
+    add_seeds(tmp_path / "s", "sft_chat_template", "chat", [range(60), range(70), range(80)])
+    add_cell(tmp_path / "s", "base", "chat", range(40))
+    [contrast] = found_in(tmp_path / "s", "training").contrasts
+    found = contrast.by_rule["committed"]
+    assert (found.seeds, found.seed_sd) == (3, pytest.approx(0.1))
+    assert (found.accuracy_first, found.accuracy_second) == pytest.approx((0.7, 0.4))
+
+
+def test_only_the_seeds_that_both_have_are_compared(tmp_path):
+    add_seeds(tmp_path / "s", "sft_chat_template", "chat", [range(60), range(70), range(80)])
+    add_seeds(tmp_path / "s", "sft_chat_template", "raw", [range(40), range(50)])
+    assert found_in(tmp_path / "s", "formats").contrasts[0].by_rule["committed"].seeds == 2
+
+
+def test_trainings_without_a_common_seed_are_not_compared(tmp_path):
+    add_seeds(tmp_path / "s", "sft_chat_template", "chat", [range(60), range(70)])
+    TRAININGS["sft_chat_template--seed=7"] = TRAININGS["sft_chat_template"]
+    add_cell(tmp_path / "s", "sft_chat_template--seed=7", "raw", range(50), seed=7)
+    assert "are not compared, because the two have no seed in common" in page_of(tmp_path / "s")
+
+
+def test_a_change_beside_the_seed_keeps_models_apart(tmp_path):
+    add_seeds(tmp_path / "s", "sft_chat_template", "chat", [range(60)])
+    other = "sft_chat_template--seed=1--sft.learning_rate=1"
+    add_cell(tmp_path / "s", other, "chat", range(50), seed=1)
+    assert found_in(tmp_path / "s", "formats").pools == []
+
+
+def test_the_seeds_section_says_mean_spread_and_interval(tmp_path):
+    add_seeds(tmp_path / "s", "sft_chat_template", "chat", [range(50), range(60), range(70)])
+    add_cell(tmp_path / "s", "base", "chat", range(40))
+    found = section(page_of(tmp_path / "s"), "Seeds")
+    assert "| sft_chat_template | chat | 3 | 100 | 60.0 | [3" in found
+    assert "| 10.0 | 50.0 | 70.0 |" in found
+    assert "60.0 ± 10.0" in found
+
+
+def test_a_study_of_one_seed_has_no_section_on_seeds_and_says_what_it_does_not_tell(study):
+    page = page_of(study)
+    assert "## Seeds" not in page
+    assert "One seed: each model was trained once" in section(page, "In short")
+    assert "and not what training once more would" in section(page, "In short")
+
+
+def test_with_several_seeds_the_spread_between_them_is_said_in_short(tmp_path):
+    add_seeds(tmp_path / "s", "sft_chat_template", "chat", [range(50), range(60), range(70)])
+    add_cell(tmp_path / "s", "base", "chat", range(20))
+    found = section(page_of(tmp_path / "s"), "In short")
+    assert "a standard deviation of 10.0 points" in found
+    assert "One seed" not in found
+
+
+# What is said
+
+
+def test_a_training_that_helps_beats_the_untrained_model(study):
+    said = section(page_of(study), TRAINING)
+    assert "Evaluated in chat: sft_chat_template beats base by 20.0 points" in said
+    assert "Evaluated in chat: base beats sft_no_chat_mask_q by 20.0 points" in said
+
+
+def test_where_rules_disagree_no_training_is_said_to_beat_the_untrained_model(tmp_path):
+    add_cell(tmp_path / "s", "base", "chat", range(40), rules={"last_box": range(70)})
+    add_cell(tmp_path / "s", "sft_chat_template", "chat", range(80), rules={"last_box": range(0)})
+    said = section(page_of(tmp_path / "s"), TRAINING)
+    assert "beats" not in said
+    assert "base is higher under last_box (by 70.0*, finding no right answer of sft_chat_template)" in said
+
+
+def test_the_interaction_is_said_in_a_sentence(study):
+    said = section(page_of(study), INTERACTION)
+    assert "the gap of sft_chat_template exceeds the gap of sft_no_chat_mask_q by 60.0 points [" in said
+
+
+def test_a_test_that_was_told_is_not_told_again(study):
+    assert "* Model" not in section(page_of(study), MATCHED)
+    found = found_in(study, "matched")
+    assert "own format" in brief(found)
+    assert brief(Findings([], [], [], [], [])) == ""
+
+
+def test_in_short_counts_what_is_beyond_chance(study):
+    found = section(page_of(study), "In short")
+    assert (
+        "Evaluation formats against each other: 3 differences, 2 beyond chance (chat higher in 1, raw higher in 1,"
+        " by 30.0 points); 1 not to be told apart from chance."
+    ) in found
+    assert "the trained model higher in 2, the untrained one higher in 2" in found
+    assert "its own format higher in 2" in found
+
+
+def test_in_short_has_3_to_6_lines(study):
+    lines = [line for line in section(page_of(study), "In short").splitlines() if line]
+    assert 3 <= len(lines) <= 6
+    assert all(line.startswith("* ") for line in lines)
+
+
+def test_in_short_says_how_many_verdicts_hang_on_the_grader(study):
+    assert "the verdict of none of the 8 comparisons depends on" in section(page_of(study), "In short")
+    for folder in study.glob("eval/base_eval_chat"):
+        results = json.loads((folder / "results.json").read_text())
+        for result in results:
+            result["rules"]["strict"] = result["index"] < 20
+        (folder / "results.json").write_text(json.dumps(results))
+    assert "the verdict of 2 of 8 comparisons depends on" in section(page_of(study), "In short")
+
+
+def test_of_very_many_comparisons_the_clearest_are_shown_and_all_are_in_the_file(tmp_path):
+    for place, number in enumerate(range(10)):
+        add_cell(tmp_path / "s", "base", f"format{number}", range(30 + 3 * place), n=60)
+    page = page_of(tmp_path / "s")
+    assert section(page, FAMILIES["formats"].title).count("* Model base") == 40
+    assert "The 5 with the largest p are in contrasts.csv alone." in page
+    assert len(found_in(tmp_path / "s", "formats").contrasts) == math.comb(10, 2)
+
+
+def test_several_answers_to_a_question_count_by_question_in_every_family(study):
+    for folder in study.glob("eval/*"):
+        results = json.loads((folder / "results.json").read_text())
+        random = numpy.random.default_rng(0)
+        for result in results:
+            answers = random.random(4) < (0.9 if result["correct"] else 0.1)
+            result["answers"] = [
+                {**result, "correct": bool(right), "rules": {"committed": bool(right), "strict": bool(right)}}
+                for right in answers
+            ]
+        (folder / "results.json").write_text(json.dumps(results))
+    contrasts = find(collect_cells(study)).contrasts
+    assert {contrast.family for contrast in contrasts} == set(FAMILIES)
+    for contrast in contrasts:
+        found = contrast.by_rule["committed"]
+        assert found.n == 100
+        assert (found.p < 0.05) == (not found.ci_low <= 0 <= found.ci_high)

@@ -1,0 +1,124 @@
+"""What cells are called: short, unique, and what all share said once."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from test_report import add_cell, page_of, section
+
+from chattpl.report.collect import collect_cells
+from chattpl.report.labels import Labels, label_cells
+from chattpl.report.study import Study, base_of
+
+
+def add(study: Path, model: str, eval_format: str = "chat", inputs: dict | None = None, **changes) -> None:
+    """A cell as the command line names it; `changes` are dotted keys with `__` for the dot."""
+    keys = {key.replace("__", "."): value for key, value in changes.items()}
+    suffixes = [f"--{key}={value}" for key, value in keys.items()]
+    ofmodel = "".join(each for each in suffixes if not each.startswith("--eval."))
+    ofeval = "".join(each for each in suffixes if each.startswith("--eval."))
+    add_cell(
+        study, model + ofmodel, eval_format, range(5), n=10, suffix=ofeval, changes=keys, inputs=inputs or {},
+        seed=keys.get("seed", 0),
+    )  # fmt: skip
+
+
+def labels_of(study: Path) -> Labels:
+    return label_cells(collect_cells(study))
+
+
+def test_what_all_cells_have_is_no_part_of_a_label(tmp_path):
+    add(tmp_path / "s", "base", "chat", eval__max_tokens=64)
+    add(tmp_path / "s", "sft_chat_template", "chat", eval__max_tokens=64)
+    labels = labels_of(tmp_path / "s")
+    assert sorted(labels.models.values()) == ["base", "sft_chat_template"]
+    assert sorted(labels.cells.values()) == ["base in chat", "sft_chat_template in chat"]
+    assert labels.shared["eval.max_tokens"] == 64
+
+
+def test_what_differs_is_part_of_it_without_the_keys_node(tmp_path):
+    add(tmp_path / "s", "sft_chat_template", "chat")
+    add(tmp_path / "s", "sft_chat_template", "chat", sft__learning_rate=3e-5)
+    labels = labels_of(tmp_path / "s")
+    assert sorted(labels.models.values()) == ["sft_chat_template", "sft_chat_template learning_rate=3e-05"]
+    assert "sft.learning_rate" not in labels.shared
+
+
+def test_keys_that_end_alike_keep_their_nodes(tmp_path):
+    add(tmp_path / "s", "sft_chat_template", "chat", sft__max_steps=4)
+    add(tmp_path / "s", "sft_chat_template", "chat")
+    add(tmp_path / "s", "grpo_chat_template", "chat", grpo__max_steps=2)
+    add(tmp_path / "s", "grpo_chat_template", "chat")
+    assert "grpo_chat_template grpo.max_steps=2" in labels_of(tmp_path / "s").models.values()
+
+
+def test_a_change_that_concerns_one_method_alone_is_shared_where_all_its_models_have_it(tmp_path):
+    add(tmp_path / "s", "base", "chat")
+    add(tmp_path / "s", "grpo_chat_template", "chat")
+    for model in ("sft_chat_template", "sft_no_chat_mask_q"):
+        add(tmp_path / "s", model, "chat", sft__max_steps=4)
+    labels = labels_of(tmp_path / "s")
+    assert labels.shared["sft.max_steps"] == 4
+    assert "sft_chat_template" in labels.models.values()
+
+
+def test_a_change_of_the_evaluation_that_base_lacks_is_not_shared(tmp_path):
+    add(tmp_path / "s", "base", "chat", inputs={"eval.max_tokens": 512})
+    add(tmp_path / "s", "sft_chat_template", "chat", eval__max_tokens=64)
+    labels = labels_of(tmp_path / "s")
+    assert "eval.max_tokens" not in labels.shared
+    assert "sft_chat_template max_tokens=64" in labels.models.values()
+
+
+def test_a_seed_shows_where_there_are_several_and_is_said_once_where_there_is_one(tmp_path):
+    for seed in (1, 2):
+        add(tmp_path / "several", "sft_chat_template", "chat", seed=seed)
+    assert sorted(labels_of(tmp_path / "several").models.values()) == [
+        *("sft_chat_template seed=1", "sft_chat_template seed=2"),
+    ]
+    add(tmp_path / "one", "sft_chat_template", "chat", seed=1)
+    labels = labels_of(tmp_path / "one")
+    assert (list(labels.models.values()), labels.shared["seed"]) == (["sft_chat_template"], 1)
+
+
+def test_labels_are_unique_where_the_changes_do_not_tell_cells_apart(tmp_path):
+    for suffix in ("", "~0123456789"):
+        add_cell(tmp_path / "s", "base", "chat", range(5), n=10, suffix=suffix)
+    assert len(set(labels_of(tmp_path / "s").cells.values())) == 2
+
+
+def test_a_copied_folder_is_called_by_its_name(tmp_path):
+    folder = add_cell(tmp_path / "s", "base", "chat", range(5), n=10)
+    shutil.copytree(folder, folder.with_name("copy"))
+    assert labels_of(tmp_path / "s").cells == {"base_eval_chat": "base_eval_chat", "copy": "copy"}
+
+
+def test_the_page_says_once_what_all_cells_share(tmp_path):
+    for model in ("base", "sft_chat_template"):
+        add(tmp_path / "s", model, "chat", task__test_limit=100)
+    page = page_of(tmp_path / "s")
+    assert "All cells: task: arithmetic; split: test; n: 10; seed: 0; engine: vllm; task.test_limit: 100." in page
+    assert page.count("test_limit") == 1
+    assert "| base |" in section(page, "Cells")
+
+
+@pytest.mark.parametrize(("column", "changes"), [("n", {"n": 20}), ("engine", {"engine": "transformers"})])
+def test_what_is_not_shared_has_a_column(tmp_path, column, changes):
+    add_cell(tmp_path / "s", "base", "chat", range(5), **{"n": 10, **changes})
+    assert f"| {column} |" not in section(page_of(tmp_path / "s"), "Cells")
+    add_cell(tmp_path / "s", "base", "raw", range(5), n=10)
+    assert f"| {column} |" in section(page_of(tmp_path / "s"), "Cells")
+
+
+def test_a_cell_is_set_against_the_base_of_its_own_format_and_changes(tmp_path):
+    add(tmp_path / "s", "base", "chat")
+    add(tmp_path / "s", "base", "raw")
+    add(tmp_path / "s", "base", "chat", eval__max_tokens=64)
+    add(tmp_path / "s", "sft_chat_template", "chat", sft__max_steps=4)
+    add(tmp_path / "s", "sft_chat_template", "chat", sft__max_steps=4, eval__max_tokens=64)
+    cells = Study.read(tmp_path / "s").cells
+    found = {cell.name: base_of(cell, cells).name for cell in cells if cell.summary.train_format}
+    assert found == {
+        "sft_chat_template--sft.max_steps=4_eval_chat": "base_eval_chat",
+        "sft_chat_template--sft.max_steps=4_eval_chat--eval.max_tokens=64": "base_eval_chat--eval.max_tokens=64",
+    }

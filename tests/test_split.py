@@ -1,0 +1,114 @@
+"""Why answers were lost: each is of one kind, and a gap is form and reasoning and nothing else."""
+
+import itertools
+import json
+import random
+from dataclasses import replace
+
+import pytest
+from test_report import add_cell, page_of, result_of, section
+
+from chattpl.report.losses import answer_split
+from chattpl.report.split import KINDS, Gap, gaps, kind_of, split_answers, split_gap
+from chattpl.report.study import Study
+from chattpl.results import Result
+
+PLAIN = Result.from_json(result_of(0, False, {"committed": False, "strict": False}))
+RIGHT = replace(PLAIN, correct=True, strict=True)
+WRONG = PLAIN
+CUT = replace(PLAIN, stop_reason="length", extracted=None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind"),
+    [
+        ({"correct": True, "strict": True}, "right"),
+        ({"correct": True, "strict": True, "stop_reason": "length", "run_on": True}, "right"),
+        ({"correct": True}, "other form"),
+        ({}, "wrong"),
+        ({"strict": True}, "wrong"),
+        ({"extracted": None}, "no answer"),
+        ({"stop_reason": "length"}, "cut off"),
+        ({"stop_reason": "length", "extracted": None}, "cut off"),
+        ({"run_on": True}, "ran on"),
+        ({"run_on": True, "stop_reason": "length"}, "ran on"),
+        ({"stop_reason": "length", "extracted": None, "fits": False}, "no answer"),
+    ],
+)
+def test_each_answer_is_of_the_first_kind_that_applies(changes, kind):
+    assert kind_of(replace(PLAIN, **changes)) == kind
+
+
+def test_every_combination_is_of_a_kind():
+    for correct, strict, run_on, fits, missing in itertools.product((True, False), repeat=5):
+        for stop_reason in ("eos", "stop", "length"):
+            changes = {"correct": correct, "strict": strict, "run_on": run_on, "fits": fits, "stop_reason": stop_reason}
+            assert kind_of(replace(PLAIN, extracted=None if missing else "1", **changes)) in KINDS
+
+
+def test_the_shares_of_the_kinds_add_up_to_one():
+    shares = split_answers([RIGHT, RIGHT, WRONG, CUT])
+    assert shares == {"right": 0.5, "other form": 0, "wrong": 0.25, "no answer": 0, "cut off": 0.25, "ran on": 0}
+
+
+def test_of_several_answers_to_a_question_each_counts():
+    sampled = replace(PLAIN, answers=[RIGHT.to_json(), CUT.to_json(), CUT.to_json()])
+    assert split_answers([sampled, RIGHT])["cut off"] == 2 / 4
+
+
+def numbered(*answers: Result) -> list[Result]:
+    return [replace(answer, index=index) for index, answer in enumerate(answers)]
+
+
+def test_a_question_that_one_cell_answered_wrongly_is_reasoning_and_one_that_it_lost_in_form_is_form():
+    first = numbered(RIGHT, RIGHT, RIGHT, WRONG, WRONG, CUT)
+    second = numbered(WRONG, CUT, RIGHT, RIGHT, CUT, CUT)
+    assert split_gap(first, second) == Gap(6, 1 / 6, 1 / 6, 0.0)
+
+
+def drawn(seed: int, answers: int) -> list[Result]:
+    """Sixty questions with answers of all kinds."""
+    rng = random.Random(seed)
+    kinds = (RIGHT, replace(RIGHT, strict=False), WRONG, CUT, replace(PLAIN, run_on=True))
+    sampled = [[rng.choice(kinds).to_json() for _ in range(answers)] for _ in range(60)]
+    return numbered(*(replace(Result.from_json(each[0]), answers=each) for each in sampled))
+
+
+@pytest.mark.parametrize("answers", [1, 3])
+def test_form_and_reasoning_add_up_to_the_difference_of_the_accuracies(answers):
+    first, second = drawn(1, answers), drawn(2, answers)
+    accuracies = [sum(split_answers(each)[kind] for kind in ("right", "other form")) for each in (first, second)]
+    gap = split_gap(first, second)
+    assert gap.total == pytest.approx(accuracies[0] - accuracies[1], abs=1e-12)
+    assert gap.form + gap.reasoning == pytest.approx(gap.total, abs=1e-12)
+    assert gap.form != 0
+    assert gap.reasoning != 0
+
+
+def test_a_gap_is_over_the_questions_that_both_answered():
+    assert split_gap(numbered(RIGHT, RIGHT), numbered(WRONG)) == Gap(1, 1.0, 0.0, 1.0)
+    assert split_gap(numbered(RIGHT), [replace(WRONG, index=7)]) is None
+
+
+def add_kinds(study, model: str, eval_format: str, *answers: Result) -> None:
+    """A finished cell with these answers, each thrice."""
+    folder = add_cell(study, model, eval_format, range(0), n=1)
+    (folder / "results.json").write_text(json.dumps([each.to_json() for each in numbered(*answers * 3)]))
+
+
+def test_the_page_says_what_became_of_the_answers_and_what_the_gap_is_made_of(tmp_path):
+    add_kinds(tmp_path / "s", "base", "chat", RIGHT, RIGHT, RIGHT, WRONG)
+    add_kinds(tmp_path / "s", "base", "raw", RIGHT, CUT, CUT, RIGHT)
+    found = section(page_of(tmp_path / "s"), "Why answers were lost")
+    assert "| base in raw | 50.0 | 0.0 | 0.0 | 0.0 | 50.0 | 0.0 |" in found
+    assert "| base | chat less raw | 12 | +25.0 | +50.0 | -25.0 |" in found
+    assert "Model base: chat is 25.0 points above raw; +50.0 of them are form, -25.0 reasoning." in found
+
+
+def test_a_cell_whose_results_cannot_be_read_has_no_split(tmp_path):
+    add_kinds(tmp_path / "s", "base", "chat", RIGHT)
+    (add_cell(tmp_path / "s", "base", "raw", range(5)) / "results.json").write_text("{")
+    assert gaps(Study.read(tmp_path / "s")) == []
+    assert "| base in raw | \N{EN DASH} |" in section(page_of(tmp_path / "s"), "Why answers were lost")
+    texts = [text.get_text() for text in answer_split(Study.read(tmp_path / "s")).axes[0].texts]
+    assert any("cannot be read" in text for text in texts)

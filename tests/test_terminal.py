@@ -1,0 +1,74 @@
+"""The table at the end of a command."""
+
+import io
+
+import pytest
+from rich.console import Console
+from test_report import add_cell
+
+from chattpl.report import print_table
+from chattpl.report.study import Study
+
+
+@pytest.fixture
+def study(tmp_path):
+    """Two models in two formats: chat beats raw clearly for the first, and not at all for the second."""
+    for model, right in {"base": (39, 40), "sft_chat_template": (50, 80)}.items():
+        for eval_format, each in zip(("raw", "chat"), right, strict=True):
+            add_cell(tmp_path / "arithmetic-tiny", model, eval_format, range(each))
+    return tmp_path / "arithmetic-tiny"
+
+
+def printed(folder, width: int = 80) -> str:
+    console = Console(file=io.StringIO(), width=width)
+    print_table(Study.read(folder), console)
+    return console.file.getvalue()
+
+
+def test_a_line_of_the_table_tells_the_cell(study):
+    line = next(line for line in printed(study).splitlines() if line.startswith("sft_chat_template"))
+    assert line.split() == ["sft_chat_template", "chat", "80.0*", "[71,", "87]", "80.0", "0.0", "0.0", "0.0"]
+
+
+def test_what_all_cells_share_stands_once_above_the_table(study):
+    lines = printed(study).splitlines()
+    assert lines[0] == "arithmetic-tiny: task arithmetic, split test, n 100, seed 0, engine vllm"
+    assert printed(study).count("100") == 1
+
+
+def test_a_format_is_marked_that_is_significantly_better_and_no_other(study):
+    assert "80.0*" in printed(study)
+    assert printed(study).count("*") == 2  # the cell and the legend
+
+
+def test_a_format_that_beats_one_of_two_others_is_not_marked(tmp_path):
+    for eval_format, right in {"chat": 80, "raw": 78, "mine": 20}.items():
+        add_cell(tmp_path / "s", "base", eval_format, range(right))
+    assert printed(tmp_path / "s").count("*") == 1  # the legend
+
+
+@pytest.mark.parametrize("eval_format", ["chat", "a_format_with_an_exceptionally_long_name"])
+def test_long_names_and_large_figures_fit_in_80_columns(tmp_path, eval_format):
+    large = {"no_answer_rate": 1.0, "truncated_rate": 1.0, "run_on_rate": 1.0}
+    for seed, n in enumerate((1319, 100)):
+        changes = {"sft.learning_rate": 3e-5, "seed": seed}
+        model = f"sft_chat_template_full_loss--sft.learning_rate=3e-05--seed={seed}"
+        add_cell(tmp_path / "s", model, eval_format, range(n), n=n, changes=changes, **large)
+    lines = printed(tmp_path / "s").splitlines()
+    assert max(len(line.rstrip()) for line in lines) <= 80
+    assert any("100.0 [100, 100]" in " ".join(line.split()) for line in lines)
+
+
+def test_a_model_of_the_matrix_stands_on_one_line(tmp_path):
+    for eval_format in ("chat", "raw"):
+        add_cell(tmp_path / "s", "sft_chat_template_full_loss", eval_format, range(1200), n=1319)
+    lines = printed(tmp_path / "s").splitlines()
+    assert any(line.startswith("sft_chat_template_full_loss chat") for line in lines)
+    assert len(lines) == 7  # what is shared, two lines of headings, the rule, two cells, the legend
+
+
+def test_brackets_and_escapes_in_a_name_are_text(tmp_path):
+    add_cell(tmp_path / "s", "m[red]x[bold]", "chat", range(5), n=10, engine="\x1b[31m")
+    output = printed(tmp_path / "s")
+    assert "m[red]x[bold]" in output
+    assert "\x1b" not in output
