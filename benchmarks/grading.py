@@ -31,6 +31,7 @@ from lm_eval.filters.extraction import RegexFilter
 from math_verify import parse
 
 from chattpl.report.stats import mean_interval, paired_comparison
+from chattpl.report.text import percent, table
 from chattpl.tasks.forms import FORMS
 from chattpl.tasks.gsm8k import GSM8K
 from chattpl.tasks.numbers import parse_number
@@ -139,7 +140,7 @@ def share(hits: Iterable[bool]) -> str:
     return f"{sum(values) / len(values):.1%} ({low:.1%} to {high:.1%})" if values else "–"
 
 
-def agreement(labels: Sequence[Label], readings: dict[str, list[bool]]) -> list[str]:
+def agreement(labels: Sequence[Label], readings: dict[str, list[bool]]) -> str:
     """How often each rule reads what the reader reads: overall, and by how the output was chosen."""
     parts = {
         "all": [True for _ in labels],
@@ -147,46 +148,43 @@ def agreement(labels: Sequence[Label], readings: dict[str, list[bool]]) -> list[
         **{f"set {number}": [label.set == number for label in labels] for number in ("1", "2", "3")},
     }
     heads = [f"{name} ({sum(part)})" for name, part in parts.items()]
-    lines = ["| rule | " + " | ".join(heads) + " |", "|---|" + "---|" * len(heads)]
-    for rule, hits in readings.items():
-        shares = (share(itertools.compress(hits, part)) for part in parts.values())
-        lines.append(f"| {rule} | " + " | ".join(shares) + " |")
-    return lines
+    rows = [
+        (rule, *(share(itertools.compress(hits, part)) for part in parts.values())) for rule, hits in readings.items()
+    ]
+    return table(("rule", *heads), rows, numbers_from=1)
 
 
-def agreement_by_cell(labels: Sequence[Label], readings: dict[str, list[bool]]) -> list[str]:
+def agreement_by_cell(labels: Sequence[Label], readings: dict[str, list[bool]]) -> str:
     cells = sorted({label.cell for label in labels})
-    lines = ["| cell | labels | " + " | ".join(readings) + " |", "|---|---|" + "---|" * len(readings)]
+    rows = []
     for cell in cells:
         places = [place for place, label in enumerate(labels) if label.cell == cell]
         rates = [f"{sum(hits[place] for place in places) / len(places):.0%}" for hits in readings.values()]
-        lines.append(f"| {cell} | {len(places)} | " + " | ".join(rates) + " |")
-    return lines
+        rows.append((cell, str(len(places)), *rates))
+    return table(("cell", "labels", *readings), rows, numbers_from=1)
 
 
-def accuracies(correct: dict[str, dict[str, dict[int, bool]]]) -> list[str]:
-    names = list(correct)
-    lines = ["| cell | n | chattpl 0.2.0 | " + " | ".join(names) + " |", "|---|---|---|" + "---|" * len(names)]
+def accuracies(correct: dict[str, dict[str, dict[int, bool]]]) -> str:
+    rows = []
     for cell, before in BEFORE.items():
-        graded = [list(correct[rule][cell].values()) for rule in names]
-        rates = [f"{100 * sum(values) / len(values):.1f}" for values in graded]
-        lines.append(f"| {cell} | {len(graded[0])} | {before:.1f} | " + " | ".join(rates) + " |")
-    return lines
+        graded = [list(each[cell].values()) for each in correct.values()]
+        rates = [percent(sum(values) / len(values)) for values in graded]
+        rows.append((cell, str(len(graded[0])), f"{before:.1f}", *rates))
+    return table(("cell", "n", "chattpl 0.2.0", *correct), rows, numbers_from=1)
 
 
-def differences(correct: dict[str, dict[str, dict[int, bool]]]) -> list[str]:
+def differences(correct: dict[str, dict[str, dict[int, bool]]]) -> str:
     """Chat less raw of each training, on the questions that both cells hold."""
-    names = list(correct)
-    lines = ["| training | chattpl 0.2.0 | " + " | ".join(names) + " |", "|---|---|" + "---|" * len(names)]
+    rows = []
     for training, before in DIFFERENCES_BEFORE.items():
-        cells = [f"| {training} | {before}"]
-        for rule in names:
-            chat, raw = (correct[rule][f"{training}_eval_{kind}"] for kind in ("chat", "raw"))
+        found = []
+        for each in correct.values():
+            chat, raw = (each[f"{training}_eval_{kind}"] for kind in ("chat", "raw"))
             shared = sorted(chat.keys() & raw.keys())
             pair = paired_comparison([chat[i] for i in shared], [raw[i] for i in shared])
-            cells.append(f"{100 * pair.difference:+.1f} (p {pair.p:.2g})")
-        lines.append(" | ".join(cells) + " |")
-    return lines
+            found.append(f"{100 * pair.difference:+.1f} (p {pair.p:.2g})")
+        rows.append((training, before, *found))
+    return table(("training", "chattpl 0.2.0", *correct), rows, numbers_from=1)
 
 
 def grade(outputs: dict[str, dict[int, dict]], all_rules: dict[str, Rule]) -> tuple[dict, dict[str, float]]:
@@ -238,19 +236,19 @@ def page(
         "anything? In brackets Wilson's 95 % interval. `committed` is the rule that decides accuracy and reward. "
         "It was made on set 1, agreed with 90.4 % of set 2 and was then mended there; set 3 was read afterwards.",
         "",
-        *agreement(labels, readings),
+        agreement(labels, readings),
         "",
-        *agreement_by_cell(labels, readings),
+        agreement_by_cell(labels, readings),
         "",
         "## Accuracy by rule, in percent",
         "",
         "All cells were asked to end with `#### N`. chattpl 0.2.0 took the first `#### N`, else the last number.",
         "",
-        *accuracies(correct),
+        accuracies(correct),
         "",
         "## Chat less raw by rule, in points, with McNemar's p",
         "",
-        *differences(correct),
+        differences(correct),
         "",
         "Seconds for all answers: " + ", ".join(f"{name} {value:.0f}" for name, value in seconds.items()) + ".",
     ]

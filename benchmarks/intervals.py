@@ -164,15 +164,16 @@ def report(studies: Studies) -> str:
     return "\n\n".join(("# Intervals and tests", intro, *parts)) + "\n"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def write_page(script: Path, about: str | None, report: Callable[[int, int], str]) -> None:
+    """Print what `report` gives for the number of studies and the seed, and write it beside the script."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--studies", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    text = report(Studies(options.studies, options.seed))
+    text = report(options.studies, options.seed)
     print(text)
-    Path(__file__).with_suffix(".md").write_text(text, encoding="utf-8")
+    script.with_suffix(".md").write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main()
+    write_page(Path(__file__), __doc__, lambda studies, seed: report(Studies(studies, seed)))

@@ -9,7 +9,6 @@ and of the single answer; `SEED_EFFECTS` is the standard deviation of the first 
 writes them to `seeds.md` beside this file; takes a quarter of an hour.
 """
 
-import argparse
 import itertools
 import math
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ from pathlib import Path
 import numpy
 from scipy.stats import binom, norm
 
-from benchmarks.intervals import line
+from benchmarks.intervals import line, write_page
 from chattpl.report.power import connor_difference
 from chattpl.report.seeds import bootstrap_interval
 from chattpl.report.spread import spread_over
@@ -159,15 +158,5 @@ def report(studies: Studies) -> str:
     return "\n\n".join(("# Seeds, interactions, prompts", intro, *parts)) + "\n"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--studies", type=int, default=2000)
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    text = report(Studies(options.studies, options.seed))
-    print(text)
-    Path(__file__).with_suffix(".md").write_text(text, encoding="utf-8")
-
-
 if __name__ == "__main__":
-    main()
+    write_page(Path(__file__), __doc__, lambda studies, seed: report(Studies(studies, seed)))

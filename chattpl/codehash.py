@@ -86,9 +86,10 @@ class _Reader:
         for name in sorted(names):
             self._member(name)
         for module, imported in _imports(tree, function.__globals__.get("__package__") or ""):
-            self._attributes(importlib.import_module(module), imported) if self._is_own(module) else self._version(
-                module
-            )
+            if self._is_own(module):
+                self._attributes(importlib.import_module(module), imported)
+            else:
+                self._version(module)
 
     def _attributes(self, module: ModuleType, names: Iterable[str]) -> None:
         if self._is_own(module.__name__):

@@ -105,9 +105,12 @@ def _all_keys() -> list[str]:
     from hydra.core.config_store import ConfigStore
     from omegaconf import OmegaConf
 
+    from chattpl.hydra_app import configuration_folder
+
     schema = ConfigStore.instance().load("schema.yaml").node  # what `chattpl.config` registered
     tree: Any = OmegaConf.to_container(schema, throw_on_missing=False)
-    return [*flat(tree), "model", "task", "train_format", "method", "masking", "eval_format", "grid", "experiment"]
+    groups = sorted(path.name for path in configuration_folder().iterdir() if path.is_dir() and path.name != "hydra")
+    return [*flat(tree), *groups]
 
 
 def _missing_config(text: str) -> str:

@@ -17,7 +17,7 @@ from chattpl.errors import UserError, nearest
 from chattpl.formats import FormatFields, parse_fields
 from chattpl.generation import ENGINES
 from chattpl.generation.device import DEVICES
-from chattpl.report.settings import FAMILIES
+from chattpl.report.settings import FAMILIES, ReportConfig
 from chattpl.results import OBJECTIVES
 from chattpl.stages import STAGES
 from chattpl.tasks.config import NAME, TaskConfig, Wording, parse_task, parse_wordings
@@ -79,13 +79,6 @@ class EngineConfig:
 
 
 @dataclass
-class ReportNode:
-    """What is tested in a report (`chattpl.report.settings.ReportConfig`)."""
-
-    families: list[str] = MISSING
-
-
-@dataclass
 class _Common:
     train: TrainConfig = MISSING
     eval: EvalConfig = MISSING
@@ -93,7 +86,7 @@ class _Common:
     sft: dict[str, Any] = MISSING
     grpo: dict[str, Any] = MISSING
     engine: EngineConfig = MISSING
-    report: ReportNode = MISSING
+    report: ReportConfig = MISSING
     tracker: str = MISSING
     device: str = MISSING
     seed: int = MISSING
@@ -129,7 +122,7 @@ def schema_node() -> DictConfig:
         "eval": EvalConfig,
         "model": ModelConfig,
         "engine": EngineConfig,
-        "report": ReportNode,
+        "report": ReportConfig,
     }
     node: DictConfig = OmegaConf.structured(Schema)
     for name, kind in typed.items():

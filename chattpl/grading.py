@@ -65,7 +65,7 @@ def _graded(task: Task, sample: Sample, answer: Answer) -> Grading:
         extracted=verdict.extracted,
         correct=verdict.correct,
         strict=verdict.strict,
-        rules=task.grade_by_rule(answer.output, sample.gold),
+        rules=task.grade_by_rule(answer.output, sample.gold, verdict),
         run_on=verdict.run_on,
     )
 

@@ -72,6 +72,11 @@ class Result(Grading):
         content = super().to_json()
         return {key: content.pop(key) for key in ("index", "question", "gold")} | content
 
+    @property
+    def sample(self) -> tuple[int, str, str]:
+        """What was asked: only answers to the same are compared."""
+        return self.index, self.question, self.gold
+
     def gradings(self) -> list[Grading]:
         """Every answer to this sample."""
         return [Grading.from_json(each) for each in self.answers] if self.answers else [self]

@@ -13,7 +13,7 @@ import numpy
 from chattpl.hashing import canonical
 from chattpl.report.collect import Cell
 from chattpl.report.labels import label_cells
-from chattpl.report.samples import Samples, read_samples
+from chattpl.report.samples import Samples, read_samples, verdicts
 from chattpl.results import DEFAULT_RULE, Result
 
 # Of an evaluation's inputs what may differ between two models that are asked alike.
@@ -138,7 +138,7 @@ class Answers:
         if len({result.index for result in results}) < len(results):
             self._problems[cell.name] = f"results.json of {cell.name} repeats an index"
             return {}
-        keys = [(result.index, result.question, result.gold) for result in results]
+        keys = [result.sample for result in results]
         places = [self._questions.setdefault(key, len(self._questions)) for key in keys]
         found = [_shares_of(result) for result in results]
         shares = {}
@@ -151,5 +151,5 @@ class Answers:
 
 
 def _shares_of(result: Result) -> dict[str, float]:
-    answers = [{DEFAULT_RULE: grading.correct, **grading.rules} for grading in result.gradings()]
+    answers = [verdicts(grading) for grading in result.gradings()]
     return {rule: sum(answer.get(rule, False) for answer in answers) / len(answers) for rule in answers[0]}

@@ -10,6 +10,7 @@ One cell, outputs/arithmetic-tiny/eval/grpo_no_chat_eval_raw--eval.max_tokens=64
 All but the name is what summary.json says: nothing is read out of a folder's name.
 """
 
+import functools
 import json
 import logging
 from collections.abc import Iterable, Sequence
@@ -20,8 +21,9 @@ from typing import Any
 import pandas
 
 from chattpl.errors import UserError
-from chattpl.manifests import OtherVersionError, read_summary
+from chattpl.manifests import OtherVersionError, read_summary, read_training
 from chattpl.results import Summary
+from chattpl.train_report import TrainReport
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +75,15 @@ class Cell:
     def group(self) -> str:
         """What the cell has in common with the same model's cells in other formats."""
         return self.summary.group
+
+    @functools.cached_property
+    def training(self) -> TrainReport | None:
+        """How the model was trained, if it was and its folder still holds that very model."""
+        try:
+            report = read_training(self.folder.parents[1] / "models" / self.model / "train.json")
+        except (OSError, ValueError):
+            return None
+        return report if report.fingerprint == self.summary.model_fingerprint else None
 
 
 def collect_cells(study_dir: Path) -> list[Cell]:

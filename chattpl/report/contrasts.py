@@ -29,9 +29,9 @@ def compare_formats(cells: Sequence[Cell]) -> list[Contrast]:
     return compare(cells, ["formats"])
 
 
-def rules_of(contrasts: Iterable[Contrast]) -> list[str]:
-    """All rules of the contrasts, the default rule first."""
-    return list(dict.fromkeys(rule for contrast in contrasts for rule in contrast.by_rule))
+def rules_of(compared: Iterable[Any]) -> list[str]:
+    """All rules of what has figures `by_rule`, contrasts say, the default rule first."""
+    return list(dict.fromkeys(rule for each in compared for rule in each.by_rule))
 
 
 def to_frame(contrasts: Sequence[Contrast]) -> pandas.DataFrame:

@@ -18,12 +18,14 @@ class Findings:
     """What the answers of all cells show together.
 
     Attributes:
+        answers: of all cells, question by question.
         families: the declared families, in the order of the report.
         contrasts: theirs, in the same order.
         pools: the arms with several seeds.
         spreads: the models with several prompts.
     """
 
+    answers: Answers
     arms: list[Arm]
     families: list[str]
     contrasts: list[Contrast]
@@ -32,9 +34,11 @@ class Findings:
 
 
 def find(cells: Sequence[Cell], settings: ReportConfig | None = None, samples: Samples | None = None) -> Findings:
-    """Compare the answers of these cells as the settings declare; `samples` are theirs, read if they are not given."""
-    declared = (settings or ReportConfig()).families
-    families = [name for name in FAMILIES if name in declared]
+    """Compare the answers of these cells as the settings declare; without settings in all families.
+
+    `samples` are theirs, read if they are not given.
+    """
+    families = [name for name in FAMILIES if settings is None or name in settings.families]
     arms, answers = arms_of(cells), Answers(cells, samples)
     contrasts = compare(cells, families, answers)
-    return Findings(arms, families, contrasts, pool_seeds(arms, answers), spreads_of(arms, answers))
+    return Findings(answers, arms, families, contrasts, pool_seeds(arms, answers), spreads_of(arms, answers))

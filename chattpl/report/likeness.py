@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from typing import Any
 
-from chattpl.manifests import read_training
 from chattpl.report.collect import Cell, format_order
 from chattpl.report.text import escape, plain, short
 from chattpl.results import Summary
@@ -32,7 +31,7 @@ def _differences(cells: list[Cell]) -> Iterator[str]:
         yield from _difference(words, cells, [getattr(cell.summary, key) for cell in cells])
     yield from _difference("The grader", cells, [short(cell.summary.grader) for cell in cells])
     yield from _conditions("evaluation", [(cell, cell.summary) for cell in cells])
-    yield from _conditions("training", [(cell, report) for cell in cells if (report := training_of(cell))])
+    yield from _conditions("training", [(cell, cell.training) for cell in cells if cell.training])
     for package in packages(cells):
         values = [cell.summary.versions.get(package) for cell in cells]
         yield from _difference(f"The version of {escape(package)}", cells, values)
@@ -48,15 +47,6 @@ def _conditions(work: str, done: list[tuple[Cell, Summary | TrainReport]]) -> It
     for key, compared in (("device", done), ("hardware", done), ("threads", on_cpu)):
         words = f"The {'number of threads' if compared is on_cpu else key} of {work}"
         yield from _difference(words, [cell for cell, _ in compared], [getattr(record, key) for _, record in compared])
-
-
-def training_of(cell: Cell) -> TrainReport | None:
-    """How the cell's model was trained, if it was and its folder still holds that very model."""
-    try:
-        report = read_training(cell.folder.parents[1] / "models" / cell.model / "train.json")
-    except (OSError, ValueError):
-        return None
-    return report if report.fingerprint == cell.summary.model_fingerprint else None
 
 
 def _difference(words: str, cells: list[Cell], values: list[Any]) -> Iterator[str]:

@@ -11,14 +11,14 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from chattpl.report.canvas import CELL_WIDTH, legend_beside, new_figure, rows_height, say_instead
+from chattpl.report.sentences import SIGNIFICANT
 from chattpl.report.stats import PairedComparison, holm, paired_comparison
 from chattpl.report.study import Study
 from chattpl.report.text import wrap
-from chattpl.results import Result
+from chattpl.results import DEFAULT_RULE
 
 FIELD_INCHES = (0.85, 0.5)
 MOST_CELLS = 30  # 435 pairs; further ones would be too small to be read
-SIGNIFICANT = 0.05
 COLOURS = "PuOr"  # both ends differ from white for the colour-blind too; the sign is printed
 LEGEND = (
     "above the diagonal: row less column,\nin points, and p",
@@ -26,14 +26,11 @@ LEGEND = (
     "* p < 0.05 after Holm's adjustment\nover all pairs of this figure",
 )
 
-Shares = dict[tuple[int, str, str], float]
-
 
 def paired_matrix(study: Study) -> Figure:
     """Row against column for the cells that can be read, at most the best `MOST_CELLS`."""
     names = _readable(study)
-    shares = [_shares(study.results[name]) for name in names]
-    found = _compare(shares)
+    found = _compare(study, names)
     if not found:
         figure, axes = new_figure(4, 3)
         say_instead(axes, "No two cells answered the same questions.")
@@ -62,22 +59,14 @@ def _readable(study: Study) -> list[str]:
     return [cell.name for cell in study.cells if cell.name in best]
 
 
-def _shares(results: list[Result]) -> Shares:
-    """The share of each question's answers that are right."""
-    return {
-        (result.index, result.question, result.gold): float(numpy.mean([each.correct for each in result.gradings()]))
-        for result in results
-    }
-
-
-def _compare(shares: list[Shares]) -> dict[tuple[int, int], tuple[PairedComparison, bool]]:
+def _compare(study: Study, names: list[str]) -> dict[tuple[int, int], tuple[PairedComparison, bool]]:
     """The comparison of each pair that shares questions, by its two places, and whether Holm's p is significant."""
+    cells, answers = {cell.name: cell for cell in study.cells}, study.findings.answers
     found = {}
-    for one, other in itertools.combinations(range(len(shares)), 2):
-        common = [question for question in shares[one] if question in shares[other]]
-        if common:
-            sides = ([shares[place][question] for question in common] for place in (one, other))
-            found[one, other] = paired_comparison(*sides)
+    for one, other in itertools.combinations(range(len(names)), 2):
+        pair = [cells[names[place]] for place in (one, other)]
+        if not answers.problem(pair):
+            found[one, other] = paired_comparison(*answers.shares(pair)[DEFAULT_RULE])
     adjusted = holm([each.p for each in found.values()])
     return {pair: (found[pair], p < SIGNIFICANT) for pair, p in zip(found, adjusted, strict=True)}
 

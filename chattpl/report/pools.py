@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from chattpl.report.arms import Answers, Arm
+from chattpl.report.contrasts import rules_of
 from chattpl.report.seeds import bootstrap_interval, seed_spread
 from chattpl.report.stats import pooled_interval
 from chattpl.report.text import NONE, escape, interval, percent, table
@@ -72,7 +73,7 @@ def seeds_section(pools: Sequence[Pool]) -> str:
         " Student's t for the seeds. The last column resamples both; with few seeds it is too short where seeds differ."
     )
     text = f"{table(header, rows, numbers_from=2)}\n\n{note}"
-    rules = list(dict.fromkeys(rule for pool in pools for rule in pool.by_rule))
+    rules = rules_of(pools)
     if len(rules) == 1:
         return text
     others = [(*_names(pool), *(_under(pool, rule) for rule in rules)) for pool in pools]

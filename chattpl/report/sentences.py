@@ -32,13 +32,13 @@ def outcome(contrast: Contrast) -> str:
     found = contrast.by_rule[DEFAULT_RULE]
     reading = [each for each in contrast.by_rule.values() if reads(each)]
     opposed = len({each.difference > 0 for each in reading if _can_contradict(each)}) > 1
-    significant = any(_is_significant(each) for each in reading)
+    significant = any(is_significant(each) for each in reading)
     chance = found.ci_low <= 0 <= found.ci_high
-    if (opposed and (significant or not chance)) or (significant and not _is_significant(found)):
+    if (opposed and (significant or not chance)) or (significant and not is_significant(found)):
         return DEPENDS
     if chance:
         return CHANCE
-    return CLEAR if _is_significant(found) else PERHAPS
+    return CLEAR if is_significant(found) else PERHAPS
 
 
 def _meaning(family: Family, contrast: Contrast, tests: int) -> str:
@@ -84,7 +84,7 @@ def _winner(family: Family, first: str, second: str, found: PairedComparison, te
     winner, loser = (first, second) if ahead else (second, first)
     low, high = (found.ci_low, found.ci_high) if ahead else (-found.ci_high, -found.ci_low)
     size = f"by {abs(100 * found.difference):.1f} points {interval(low, high)}"
-    if _is_significant(found):
+    if is_significant(found):
         return f"{winner} {family.exceeds} {loser} {size}, {p_value(found.p_holm)}"
     return (
         f"{winner} is ahead of {loser} {size}, but with {p_value(found.p_holm)} among {tests} comparisons it may be"
@@ -108,16 +108,17 @@ def reads(found: PairedComparison) -> bool:
 
 def _can_contradict(found: PairedComparison) -> bool:
     enough = found.only_first + found.only_second >= LEAST_QUESTIONS
-    return bool(found.difference) and (enough or _is_significant(found))
+    return bool(found.difference) and (enough or is_significant(found))
 
 
-def _is_significant(found: PairedComparison) -> bool:
+def is_significant(found: PairedComparison) -> bool:
+    """Whether p is small after Holm's adjustment, and 0 outside the interval."""
     return found.p_holm < SIGNIFICANT and not found.ci_low <= 0 <= found.ci_high
 
 
 def marked(found: PairedComparison) -> str:
     """The difference in points, with an asterisk if it is significant."""
-    return f"{100 * found.difference:+.1f}{'*' if _is_significant(found) else ''}"
+    return f"{100 * found.difference:+.1f}{'*' if is_significant(found) else ''}"
 
 
 def listed(words: Sequence[str]) -> str:

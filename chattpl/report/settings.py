@@ -1,6 +1,6 @@
 """What the configuration decides of a report (`report.*`)."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 # The families of contrasts, in the order of the report; `chattpl.report.families` says what each holds.
 FAMILIES = ("formats", "training", "matched", "interaction")
@@ -14,4 +14,4 @@ class ReportConfig:
         families: the families of contrasts that are tested. Holm's adjustment is over each of them by itself.
     """
 
-    families: list[str] = field(default_factory=lambda: list(FAMILIES))
+    families: list[str]

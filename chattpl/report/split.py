@@ -82,7 +82,7 @@ def split_answers(results: Sequence[Result]) -> dict[str, float]:
 
 def split_gap(first: Sequence[Result], second: Sequence[Result]) -> Gap | None:
     """What of the gap between two cells is form and what reasoning; None where they share no question."""
-    ones, others = ({(each.index, each.question, each.gold): each for each in results} for results in (first, second))
+    ones, others = ({each.sample: each for each in results} for results in (first, second))
     common = [question for question in ones if question in others]
     if not common:
         return None

@@ -13,6 +13,7 @@ import numpy
 
 from chattpl.hashing import canonical
 from chattpl.report.arms import Answers, Arm, common_seeds
+from chattpl.report.contrasts import rules_of
 from chattpl.report.stats import pooled_difference_interval, pooled_interval
 from chattpl.report.text import NONE, escape, interval, percent, table
 from chattpl.results import DEFAULT_RULE
@@ -134,7 +135,7 @@ def spread_section(spreads: Sequence[Spread]) -> str:
         " intervals that allow for which prompt is the lowest and the highest. A trained model was trained with the"
         " wording that it is asked in."
     )
-    rules = list(dict.fromkeys(rule for each in spreads for rule in each.by_rule))
+    rules = rules_of(spreads)
     text = f"{table(header, rows, numbers_from=1)}\n\n{note}"
     if len(rules) == 1:
         return text

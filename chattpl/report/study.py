@@ -9,7 +9,6 @@ from chattpl.report.canvas import Look, looks
 from chattpl.report.collect import FORMAT_ORDER, Cell, collect_cells, format_order, to_frame
 from chattpl.report.findings import Findings, find
 from chattpl.report.labels import Labels, label_cells
-from chattpl.report.likeness import training_of
 from chattpl.report.samples import Samples, read_samples
 from chattpl.report.settings import ReportConfig
 from chattpl.results import Result
@@ -74,7 +73,7 @@ class Study:
     def trainings(self) -> dict[str, TrainReport]:
         """How each model was trained, by its name; a model that lies there no longer is absent."""
         cells = {cell.model: cell for cell in self.cells}
-        return {model: report for model, cell in cells.items() if (report := training_of(cell))}
+        return {model: cell.training for model, cell in cells.items() if cell.training}
 
     @cached_property
     def rows(self) -> pandas.DataFrame:

@@ -6,7 +6,7 @@ from rich.table import Table
 from rich.text import Text
 
 from chattpl.report.collect import Cell
-from chattpl.report.sentences import SIGNIFICANT
+from chattpl.report.sentences import SIGNIFICANT, is_significant
 from chattpl.report.stats import PairedComparison
 from chattpl.report.study import Study
 from chattpl.report.text import interval, percent, printable, wrap
@@ -70,5 +70,4 @@ def _is_best(study: Study, cell: Cell) -> bool:
 
 
 def _beats(found: PairedComparison, sign: int) -> bool:
-    excludes_zero = not found.ci_low <= 0 <= found.ci_high
-    return sign * found.difference > 0 and found.p_holm < SIGNIFICANT and excludes_zero
+    return sign * found.difference > 0 and is_significant(found)

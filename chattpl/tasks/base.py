@@ -129,9 +129,9 @@ class Task(ABC):
             run_on=end is not None and bool(model_output[end:].strip()),
         )
 
-    def grade_by_rule(self, model_output: str, gold: str) -> dict[str, bool]:
-        """Whether the output is correct, by each of `extractors`."""
-        grade = self.grade(model_output, gold)
+    def grade_by_rule(self, model_output: str, gold: str, grade: Grade | None = None) -> dict[str, bool]:
+        """Whether the output is correct, by each of `extractors`; `grade` is its grade, where that is known."""
+        grade = grade or self.grade(model_output, gold)
         verdicts = {"committed": grade.correct, "strict": grade.strict}
         for rule, extract in self.extractors().items():
             if rule not in verdicts:

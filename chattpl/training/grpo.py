@@ -66,13 +66,13 @@ def _reward(live: LiveJob, group: int) -> Callable[..., list[float]]:
         live: the job.
         group: how many completions in a row answer one prompt.
     """
-    task = make_task(live.job.task)
+    task, in_thought = make_task(live.job.task), live.form.opens_thought
 
     def correct(
         completion_ids: list[list[int]], gold: list[str], log_metric: Callable[[str, float], None], **_: Any
     ) -> list[float]:
         texts = [decode_completion(live.tokenizer, ids, live.stop) for ids in completion_ids]
-        answers = [split_thought(text, live.form.opens_thought)[1] for text in texts]
+        answers = [split_thought(text, in_thought)[1] for text in texts]
         rewards = [float(task.grade(answer, right).correct) for answer, right in zip(answers, gold, strict=True)]
         groups = [rewards[first : first + group] for first in range(0, len(rewards), group)]
         log_metric("uniform_group_rate", sum(len(set(each)) == 1 for each in groups) / len(groups))

@@ -61,17 +61,13 @@ def embed(cells: Sequence[Cell], samples: Samples) -> Iterator[str]:
     for number, cell in enumerate(cells):
         columns = Columns()
         for _, result, answer, grading in each_answer({cell.name: samples[cell.name]}):
-            _append(columns, places[_question(result)], answer, grading, rules, reasons)
+            _append(columns, places[result.sample], answer, grading, rules, reasons)
         yield _element(str(number), asdict(columns))
 
 
 def _places(samples: Samples) -> dict[Question, int]:
-    questions = {_question(result) for results in samples.values() if isinstance(results, list) for result in results}
+    questions = {result.sample for results in samples.values() if isinstance(results, list) for result in results}
     return {question: place for place, question in enumerate(sorted(questions))}
-
-
-def _question(result: Result) -> Question:
-    return result.index, result.question, result.gold
 
 
 def _questions(places: Mapping[Question, int]) -> list[dict[str, Any]]:

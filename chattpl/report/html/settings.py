@@ -7,7 +7,6 @@ from typing import Any
 
 from chattpl.report.collect import Cell
 from chattpl.report.html.markdown import SCROLLED, Section
-from chattpl.report.likeness import training_of
 from chattpl.report.text import NONE, printable, short
 
 WHAT_IT_RAN_ON = ("engine", "device", "hardware", "threads")
@@ -15,7 +14,7 @@ WHAT_IT_RAN_ON = ("engine", "device", "hardware", "threads")
 
 def settings_of(cell: Cell) -> dict[str, str]:
     """Everything that decided the cell's answers, by dotted keys: `evaluation: eval.max_tokens`, as text."""
-    summary, training = cell.summary, training_of(cell)
+    summary, training = cell.summary, cell.training
     found = {"evaluation": summary.inputs | {f"version of {name}": value for name, value in summary.versions.items()}}
     found["evaluation"] |= {key: getattr(summary, key) for key in WHAT_IT_RAN_ON}
     if training is not None:
