@@ -16,9 +16,10 @@ IGNORED = -100  # PyTorch's cross entropy leaves such labels out
 
 @dataclass(frozen=True)
 class Prepared:
-    """A dataset for a trainer, and how many samples were too long for it."""
+    """A dataset for a trainer, the tokens of its longest sample, and how many samples were too long for it."""
 
     dataset: Dataset
+    longest: int
     dropped: int
 
 
@@ -44,7 +45,7 @@ def sft_dataset(samples: Sequence[Sample], form: Format, masking: str, max_lengt
         mask = loss_mask(example, masking)
         labels = [token if learnt else IGNORED for token, learnt in zip(ids, mask, strict=True)]
         rows.append({"input_ids": ids, "labels": labels})
-    return _prepared(rows, dropped, f"sft.max_length={max_length}")
+    return _prepared(rows, "input_ids", dropped, f"sft.max_length={max_length}")
 
 
 @contextmanager
@@ -70,10 +71,10 @@ def grpo_dataset(samples: Sequence[Sample], form: Format, longest_prompt: int) -
             dropped += 1
             continue
         rows.append({"prompt": prompt, "gold": sample.gold})
-    return _prepared(rows, dropped, f"grpo.max_completion_length leaves {longest_prompt} tokens for a prompt")
+    return _prepared(rows, "prompt", dropped, f"grpo.max_completion_length leaves {longest_prompt} tokens for a prompt")
 
 
-def _prepared(rows: list[dict[str, Any]], dropped: int, limit: str) -> Prepared:
+def _prepared(rows: list[dict[str, Any]], ids: str, dropped: int, limit: str) -> Prepared:
     if not rows:
         raise UserError(f"{limit}: none of the {dropped} training samples fits")
-    return Prepared(Dataset.from_list(rows), dropped)
+    return Prepared(Dataset.from_list(rows), max(len(row[ids]) for row in rows), dropped)

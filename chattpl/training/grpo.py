@@ -6,7 +6,7 @@ for the difference between sampler and trainer (`grpo.vllm_importance_sampling_m
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from transformers import PreTrainedModel
@@ -17,6 +17,7 @@ from chattpl.generation import Sampling
 from chattpl.generation.pool import EnginePool, Model
 from chattpl.tasks.loading import make_task
 from chattpl.training.data import grpo_dataset
+from chattpl.training.memory import batching
 from chattpl.training.rollouts import Rollouts, RolloutTrainer
 from chattpl.training.trainer import LiveJob, curve, load_model, train, trainer_arguments
 from chattpl.training.trl_fields import value_of
@@ -43,12 +44,17 @@ def train_grpo(live: LiveJob, pool: EnginePool) -> tuple[PreTrainedModel, dict[s
     prepared = grpo_dataset(samples, live.form, job.engine.max_model_len - length)
     if prepared.dropped:
         logger.warning("%d of %d prompts are too long and are left out", prepared.dropped, len(samples))
-    arguments = trainer_arguments(job, GRPOConfig, bf16=value_of("grpo", job.hyperparameters, "bf16") is not False)
     engine = pool.live(job.engine, Model(job.base_folder, job.inputs["base"]))
+    pool.sleep()
+    model, bf16 = load_model(live), value_of("grpo", job.hyperparameters, "bf16") is not False
+    plan = batching(model, job, prepared.longest + length, bf16)
+    shape = step_shape(job.hyperparameters, plan.tokens // (prepared.longest + length))
+    arguments = trainer_arguments(job, GRPOConfig, bf16=bf16, gradient_checkpointing=plan.checkpointing, **shape)
     sampling = Sampling(length, arguments.temperature, 1.0, live.stop, logprobs=True)
     trainer = RolloutTrainer(
         rollouts=Rollouts(engine, sampling, prepared.dataset["prompt"], job.seed),
-        model=load_model(live),
+        micro_batch=plan.tokens,
+        model=model,
         reward_funcs=_reward(live, arguments.num_generations),
         args=arguments,
         train_dataset=prepared.dataset,
@@ -57,6 +63,23 @@ def train_grpo(live: LiveJob, pool: EnginePool) -> tuple[PreTrainedModel, dict[s
     report = train(trainer, job, resumable=trainer.needs_rollouts)
     report |= {"samples": len(prepared.dataset), "dropped_samples": prepared.dropped}
     return trainer.model, report | _rollout_figures(report["log"], arguments)
+
+
+def step_shape(fields: Mapping[str, Any], most: int) -> dict[str, int]:
+    """The completions of a step in micro-batches of at most `most`: the largest that divide those configured, or these.
+
+    Where each micro-batch is normalized by its own tokens (`loss_type` "bnpo"), or rollouts are shared out among
+    several steps, another division would be another training: there it stays as it is configured.
+    """
+    rows, times, per_generation, loss = (
+        value_of("grpo", fields, name)
+        for name in ("per_device_train_batch_size", "gradient_accumulation_steps", "steps_per_generation", "loss_type")
+    )
+    whole = rows * times
+    if per_generation is not None or fields.get("generation_batch_size") is not None or loss == "bnpo":
+        return {}
+    fitting = max(size for size in range(1, whole + 1) if whole % size == 0 and size <= max(most, 1))
+    return {"per_device_train_batch_size": fitting, "gradient_accumulation_steps": whole // fitting}
 
 
 def _reward(live: LiveJob, group: int) -> Callable[..., list[float]]:

@@ -6,18 +6,16 @@ bytes a parameter: weight, gradient, rest and first moment two each, the second 
 """
 
 import functools
-import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-logger = logging.getLogger(__name__)
+from chattpl.training.compiling import compiled
 
 # Elements that are updated at a time. What is computed in float32 on the way stays small, on a CPU within its cache.
 CHUNKS = {"cpu": 1 << 16, "cuda": 1 << 26}
-SPLIT_TYPES = (torch.bfloat16, torch.int16, torch.int16, torch.bfloat16, torch.float32)  # of `_split_adamw`'s tensors
 
 
 class MasterAdamW(torch.optim.Optimizer):
@@ -56,22 +54,23 @@ class MasterAdamW(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
+            numbers = functools.cache(functools.partial(_numbers, group))  # most parameters share theirs
             for parameter in group["params"]:
                 if parameter.grad is not None:
-                    self._update(parameter, group)
+                    self._update(parameter, numbers)
         return loss
 
-    def _update(self, parameter: Tensor, group: dict[str, Any]) -> None:
+    def _update(self, parameter: Tensor, numbers_of: Callable[[int, torch.device], Tensor]) -> None:
         state = self.state[parameter]
         if not state:
             state.update(_fresh_state(parameter))
         state["step"] += 1
-        numbers = _numbers(group, state["step"]).to(parameter.device, non_blocking=True)
+        numbers = numbers_of(state["step"], parameter.device)
         changing = [parameter.detach(), state["exp_avg"], state["exp_avg_sq"]]
         update: Callable[..., None] = _adamw
         if "rest" in state:
             changing[:1] = [parameter.detach().view(torch.int16), state["rest"]]
-            update = _split_update(parameter.device.type)
+            update = compiled(_split_adamw, parameter.device.type)
         flat = [parameter.grad.reshape(-1), *(tensor.view(-1) for tensor in changing)]
         for pieces in zip(*(tensor.split(CHUNKS[parameter.device.type]) for tensor in flat), strict=True):
             update(*pieces, numbers)
@@ -100,11 +99,12 @@ def _fresh_state(parameter: Tensor) -> dict[str, Any]:
     return state
 
 
-def _numbers(group: dict[str, Any], step: int) -> Tensor:
+def _numbers(group: dict[str, Any], step: int, device: torch.device) -> Tensor:
     """What the update needs beside the tensors, computed in float64 and of one shape, so that it is compiled once."""
     (beta1, beta2), rate = group["betas"], group["lr"]
     step_size, root = rate / (1 - beta1**step), (1 - beta2**step) ** 0.5
-    return torch.tensor([1 - beta1, beta2, 1 - beta2, root, group["eps"], step_size, rate * group["weight_decay"]])
+    numbers = [1 - beta1, beta2, 1 - beta2, root, group["eps"], step_size, rate * group["weight_decay"]]
+    return torch.tensor(numbers).to(device, non_blocking=True)
 
 
 def _adamw(grad: Tensor, weight: Tensor, exp_avg: Tensor, exp_avg_sq: Tensor, numbers: Tensor) -> None:
@@ -138,18 +138,3 @@ def _split(master: Tensor, bits: Tensor, rest: Tensor) -> None:
 def _join(bits: Tensor, rest: Tensor) -> Tensor:
     """The float32 numbers that `_split` took apart."""
     return ((bits.int() << 16) + rest).view(torch.float32)
-
-
-@functools.cache
-def _split_update(device: str) -> Callable[..., None]:
-    """`_split_adamw`, on a GPU compiled to one kernel. Tried out first, so that no weight is updated by half."""
-    if device == "cpu":
-        return _split_adamw
-    try:
-        compiled: Callable[..., None] = torch.compile(_split_adamw, dynamic=True, fullgraph=True)
-        halves = (torch.zeros(64, dtype=dtype, device=device) for dtype in SPLIT_TYPES)
-        compiled(*halves, _numbers({"lr": 1.0, "betas": (0.5, 0.5), "eps": 1.0, "weight_decay": 0.0}, 1).to(device))
-    except Exception as error:  # whatever a compiler that is missing or broken raises
-        logger.warning("the optimizer is not compiled and takes longer (%s)", type(error).__name__)
-        return _split_adamw
-    return compiled

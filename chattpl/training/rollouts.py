@@ -6,11 +6,11 @@ from typing import Any
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import ExportableState
-from trl import GRPOTrainer
 from trl.trainer.utils import RepeatSampler
 
 from chattpl.generation import Completion, LiveEngine, Sampling
 from chattpl.hashing import seed_of
+from chattpl.training.policy import PackedPolicy
 
 
 class Rollouts:
@@ -67,7 +67,7 @@ class EpochSampler(RepeatSampler):
             self.generator.manual_seed(self.seed + epoch)
 
 
-class RolloutTrainer(GRPOTrainer):
+class RolloutTrainer(PackedPolicy):
     """`GRPOTrainer` whose dataset holds token ids as prompts and whose sampler is handed in."""
 
     def __init__(self, *, rollouts: Rollouts, **arguments: Any):
@@ -92,15 +92,6 @@ class RolloutTrainer(GRPOTrainer):
         trls = super()._get_train_sampler(dataset)
         names = ("data_source", "mini_repeat_count", "batch_size", "repeat_count", "shuffle", "seed")
         return EpochSampler(**{name: getattr(trls, name) for name in names})
-
-    def _generate_and_score_completions(self, inputs: Any) -> dict[str, Any]:
-        output: dict[str, Any] = super()._generate_and_score_completions(inputs)
-        weight = output.get("importance_sampling_ratio")  # of shape (rollouts, 1), or (rollouts, tokens)
-        if weight is not None:
-            mask = output["completion_mask"] * output["tool_mask"]
-            share = ((weight == 0) * mask).sum(1) / mask.sum(1).clamp(min=1)
-            self._metrics["train"]["discarded_rate"].append(share.mean().item())
-        return output
 
     def log(self, logs: dict[str, Any], start_time: float | None = None) -> None:
         """With the number of generations over which the entry's figures are means."""

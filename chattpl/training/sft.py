@@ -1,14 +1,24 @@
-"""Supervised fine-tuning with `trl.SFTTrainer` on ready-made token ids and labels."""
+"""Supervised fine-tuning with `trl.SFTTrainer` on ready-made token ids and labels.
+
+A step's samples come as one packed row, whatever `per_device_train_batch_size` and `gradient_accumulation_steps` they
+were counted by, and are computed in as few micro-batches as the device's memory allows.
+"""
 
 import logging
+from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
+import torch
+from torch import Tensor
 from transformers import PreTrainedModel
 from trl import SFTConfig, SFTTrainer
 
 from chattpl.formats import check_thoughts
 from chattpl.generation.pool import EnginePool
-from chattpl.training.data import sft_dataset
+from chattpl.training.data import IGNORED, sft_dataset
+from chattpl.training.memory import batching
+from chattpl.training.packing import packed_row, padded_rows, pieces_of, use_packing
 from chattpl.training.trainer import LiveJob, load_model, train, trainer_arguments
 from chattpl.training.trl_fields import value_of
 
@@ -27,9 +37,21 @@ def train_sft(live: LiveJob, pool: EnginePool) -> tuple[PreTrainedModel, dict[st
         logger.warning("%d of %d training samples are longer than %s tokens and are left out",
                        prepared.dropped, len(samples), max_length)  # fmt: skip
     pool.sleep()
-    trainer = SFTTrainer(
-        model=load_model(live),
-        args=trainer_arguments(job, SFTConfig, include_num_input_tokens_seen="non_padding"),
+    model, values = load_model(live), partial(value_of, "sft", job.hyperparameters)
+    plan = batching(model, job, prepared.longest, values("bf16") is not False)
+    arguments = trainer_arguments(
+        job,
+        SFTConfig,
+        include_num_input_tokens_seen="all",
+        gradient_checkpointing=plan.checkpointing,
+        per_device_train_batch_size=values("per_device_train_batch_size") * values("gradient_accumulation_steps"),
+        gradient_accumulation_steps=1,
+    )
+    trainer = StepTrainer(
+        micro_batch=plan.tokens,
+        model=model,
+        args=arguments,
+        data_collator=step_batch,
         train_dataset=prepared.dataset,
         processing_class=live.tokenizer,
     )
@@ -37,3 +59,57 @@ def train_sft(live: LiveJob, pool: EnginePool) -> tuple[PreTrainedModel, dict[st
     tokens = int(trainer.state.num_input_tokens_seen)
     report |= {"samples": len(prepared.dataset), "dropped_samples": prepared.dropped, "tokens": tokens}
     return trainer.model, report
+
+
+def step_batch(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The samples of a step one after another: `input_ids` and `labels` of shape (1, tokens), and their `lengths`.
+
+    The first token of a sample has no label: nothing comes before it.
+    """
+    ids = torch.tensor([token for row in rows for token in row["input_ids"]])
+    labels = torch.tensor([label for row in rows for label in (IGNORED, *row["labels"][1:])])
+    return {"input_ids": ids[None], "labels": labels[None], "lengths": [len(row["input_ids"]) for row in rows]}
+
+
+class StepTrainer(SFTTrainer):
+    """`SFTTrainer` that is given a whole step at once and divides it by tokens.
+
+    Args:
+        micro_batch: tokens that are computed at once. Where that is too much for the device, half as many from then on.
+        arguments: of `SFTTrainer`, with `step_batch` as collator and no gradient accumulation.
+    """
+
+    def __init__(self, *, micro_batch: int, **arguments: Any):
+        super().__init__(**arguments)
+        self._tokens = micro_batch
+        rows = self.train_dataset[:2]["input_ids"]
+        self._packs = use_packing(self.model, [*rows, *rows][:2])
+
+    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
+        """The summed loss of the step's micro-batches, each over the number of all tokens with a label."""
+        while True:
+            try:
+                step = super().training_step
+                parts = self._micro_batches(inputs)
+                return torch.stack([step(model, part, num_items_in_batch) for part in parts]).sum()
+            except torch.OutOfMemoryError:
+                longest = max(inputs["lengths"])
+                if self._tokens <= longest:
+                    raise
+                self._tokens = max(longest, min(self._tokens, sum(inputs["lengths"])) // 2)
+            model.zero_grad()
+            torch.cuda.empty_cache()
+            logger.warning("the device has too little memory: from here on %d tokens at a time", self._tokens)
+
+    def _micro_batches(self, inputs: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        lengths, first = inputs["lengths"], 0
+        for piece in pieces_of(lengths, self._tokens):
+            sizes = lengths[piece]
+            span = slice(first, first + sum(sizes))
+            ids, labels = inputs["input_ids"][:, span], inputs["labels"][:, span]
+            first = span.stop
+            if self._packs:
+                yield packed_row(sizes, ids) | {"labels": labels}
+            else:
+                pad = self.processing_class.pad_token_id
+                yield padded_rows(sizes, ids, pad) | {"labels": padded_rows(sizes, labels, IGNORED)["input_ids"]}

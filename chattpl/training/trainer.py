@@ -4,6 +4,7 @@ import logging
 import shutil
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,9 @@ from chattpl.formats import Format, StopPolicy, parse_fields
 from chattpl.generation.device import conditions
 from chattpl.tasks import Sample
 from chattpl.tasks.loading import train_samples
+from chattpl.training import packing
 from chattpl.training.callbacks import Checkpoints, Clock, LogProgress, last_checkpoint
+from chattpl.training.fusing import fused_layers
 from chattpl.training.head import score_in_float32
 from chattpl.training.job import TrainingJob
 from chattpl.training.optimizer import MasterAdamW
@@ -64,12 +67,15 @@ class LiveJob:
 
 
 def load_model(live: LiveJob) -> PreTrainedModel:
-    """The base model in `model.train_dtype`, its end tokens set to those at which its rollouts stop."""
+    """The base model in `model.train_dtype`, its end tokens set to those at which its rollouts stop.
+
+    Its attention is the one configured, else one that takes packed sequences.
+    """
     vectormath.settle()
     model = AutoModelForCausalLM.from_pretrained(
         live.job.base,
         dtype=getattr(torch, live.job.train_dtype),
-        attn_implementation=live.job.attn_implementation,
+        attn_implementation=live.job.attn_implementation or packing.NAME,
         trust_remote_code=live.job.trust_remote_code,
         use_safetensors=True,
     )
@@ -132,7 +138,8 @@ def train(trainer: Trainer, job: TrainingJob, resumable: Callable[[], bool] = la
     for callback in (Checkpoints(resumable), LogProgress(), clock):
         trainer.add_callback(callback)
     signals.defer()
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    with fused_layers(trainer.model) if job.device == "cuda" else nullcontext():
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if trainer.state.global_step < trainer.state.max_steps:
         signals.raise_pending()
         raise UserError(f"{job.method}.*: {len(trainer.train_dataset)} training samples do not fill one batch")

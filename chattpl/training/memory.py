@@ -1,0 +1,106 @@
+"""What a training needs of its device's memory, by arithmetic from the model's shape; and what follows from it."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+import torch
+from transformers import PreTrainedModel
+
+from chattpl.training.job import TrainingJob
+
+logger = logging.getLogger(__name__)
+
+GIB = 2**30
+RESERVE = 0.1  # of the memory: for the allocator's gaps and what the arithmetic leaves out
+HEAD = 5 * GIB  # the output layer's working memory, its gradient in float32 included
+CPU_SHARE = 0.25  # of a CPU's memory that activations may take
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """Bytes that training takes.
+
+    Attributes:
+        state: of the weights, their gradients, and the optimizer.
+        token: of the activations that a token leaves for the backward pass.
+        token_checkpointed: the same where each layer keeps its input alone.
+        layer: of one layer's activations by token, which checkpointing computes again.
+    """
+
+    state: int
+    token: int
+    token_checkpointed: int
+    layer: int
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any], state: int, width: int) -> "Footprint":
+        """From the sizes in a model's `config.json`, the bytes of its `state` and those of an activation (`width`).
+
+        What a layer keeps by token, in elements: its input and the residual before and after each norm (4 hidden),
+        queries, keys and values before and after rotation and the attention's result (2 queries + 3 keys + queries),
+        and gate, up and their product (3 intermediate).
+        """
+        hidden, heads = config["hidden_size"], config["num_attention_heads"]
+        head = config.get("head_dim") or hidden // heads
+        keys = (config.get("num_key_value_heads") or heads) * head
+        layer = 4 * hidden + 3 * heads * head + 3 * keys + 3 * config["intermediate_size"]
+        layers = config["num_hidden_layers"]
+        sizes = (layer * layers, hidden * layers, layer)
+        return cls(state, *(size * width for size in sizes))
+
+
+@dataclass(frozen=True)
+class Batching:
+    """How a step is computed: in micro-batches of at most so many tokens, with or without checkpointing."""
+
+    tokens: int
+    checkpointing: bool
+
+
+def batching(model: PreTrainedModel, job: TrainingJob, longest: int, bf16: bool) -> Batching:
+    """The largest micro-batches that fit on the device, beside what is there. Checkpointing only where it must be.
+
+    Args:
+        model: loaded, not yet on the device.
+        job: may ask for checkpointing, or for none.
+        longest: tokens of what cannot be divided.
+        bf16: activations are bfloat16.
+    """
+    width = 2 if bf16 or job.train_dtype != "float32" else 4
+    state = sum(map(torch.numel, model.parameters())) * _state_bytes(job)
+    footprint = Footprint.of(model.config.get_text_config().to_dict(), state, width)
+    memory = _available(job.device)
+    chosen = fitting(footprint, memory, longest, job.hyperparameters.get("gradient_checkpointing"))
+    token = footprint.token_checkpointed if chosen.checkpointing else footprint.token
+    logger.info(
+        "micro-batches of up to %d tokens, %s checkpointing: of %.1f GiB, weights and optimizer take %.1f, a token %.4f",
+        chosen.tokens, "with" if chosen.checkpointing else "without", *(each / GIB for each in (memory, state, token)),
+    )  # fmt: skip
+    return chosen
+
+
+def fitting(footprint: Footprint, memory: float, longest: int, checkpointing: bool | None) -> Batching:
+    """The largest micro-batch for so many bytes of `memory`; `longest` tokens at least, whatever that takes."""
+    room = memory * (1 - RESERVE) - footprint.state
+    plain = int(room // footprint.token)
+    slim = int((room - longest * footprint.layer) // footprint.token_checkpointed)
+    chosen = plain < longest if checkpointing is None else checkpointing
+    return Batching(max(longest, slim if chosen else plain), chosen)
+
+
+def _state_bytes(job: TrainingJob) -> int:
+    """Of a parameter: weight, gradient, two moments, and where there is one the rest of the master."""
+    if job.train_dtype == "float32":
+        return 16
+    return 12 if job.master_weights else 8
+
+
+def _available(device: str) -> float:
+    """Bytes, in whole GiB so that two runs on one machine do the same."""
+    if device == "cpu":
+        return float(psutil.virtual_memory().total * CPU_SHARE // GIB * GIB)
+    free, _ = torch.cuda.mem_get_info()
+    return float((free - HEAD) // GIB * GIB)
