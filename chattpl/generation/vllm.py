@@ -44,6 +44,7 @@ class VLLMEngine(LiveEngine):
         # A generator for each request costs a fifth of a GPU's speed; without one, vLLM compiles its sampler on a CPU.
         self.seeds_each = self._on_cpu
         self._asleep = False
+        self._given_back = 0
         self._llm = _start(llm_arguments(folder, spec))
 
     def generate(self, prompts: list[list[int]], sampling: Sampling, seeds: int | list[int]) -> list[Completion]:
@@ -73,6 +74,7 @@ class VLLMEngine(LiveEngine):
 
     def load_weights(self, weights: "Path | Iterable[tuple[str, Tensor]]") -> None:
         if self._asleep:
+            self._make_room()
             self._llm.wake_up(tags=["weights"])
         key = "weights_path" if isinstance(weights, Path) else "weights_iterator"
         value = str(weights) if isinstance(weights, Path) else iter(weights)
@@ -82,19 +84,35 @@ class VLLMEngine(LiveEngine):
         if self._asleep:
             self._llm.wake_up(tags=["kv_cache"])
             self._asleep = False
+        self._given_back = 0
         self._llm.reset_prefix_cache()
         self.loaded = None
 
     def sleep(self) -> None:
         if self._can_sleep and not self._asleep:
+            before = _free_bytes()
             self._llm.sleep(level=2)
+            self._given_back = _free_bytes() - before
             self._asleep = True
             self.loaded = None
+
+    def _make_room(self) -> None:
+        """Have PyTorch give back what it keeps of a training's memory for later, if the engine needs it to wake."""
+        import torch
+
+        if _free_bytes() < self._given_back:
+            torch.cuda.empty_cache()
 
     def close(self) -> None:
         self._llm.llm_engine.engine_core.shutdown()
         del self._llm
         gc.collect()  # its parts hold each other, and with them the KV cache
+
+
+def _free_bytes() -> int:
+    import torch
+
+    return int(torch.cuda.mem_get_info()[0])
 
 
 def _repack_head(model: "Module") -> None:
