@@ -73,9 +73,10 @@ class EngineConfig:
 
     name: str = MISSING
     max_model_len: int | None = MISSING
-    gpu_memory_utilization: float = MISSING
+    gpu_memory_utilization: float | None = MISSING
     kv_cache_gib: float | None = MISSING
     enforce_eager: bool | None = MISSING
+    compile: bool = MISSING
 
 
 @dataclass
@@ -223,7 +224,7 @@ def _check_numbers(schema: Schema) -> None:
         "eval.top_p": (evaluation.top_p, 1e-9, 1),
         "eval.num_samples": (evaluation.num_samples, 1, math.inf),
         "eval.batch_size": (evaluation.batch_size, 1, math.inf),
-        "engine.gpu_memory_utilization": (engine.gpu_memory_utilization, 1e-9, 1),
+        "engine.gpu_memory_utilization": (_or_one(engine.gpu_memory_utilization), 1e-9, 1),
         "engine.max_model_len": (_or_one(engine.max_model_len), 1, math.inf),
         "engine.kv_cache_gib": (_or_one(engine.kv_cache_gib), 1e-9, math.inf),
         "seed": (schema.seed, 0, 2**31 - 1),

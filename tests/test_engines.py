@@ -8,7 +8,6 @@ from safetensors.torch import load_file, save_file
 
 from chattpl.basemodel import EMBEDDED
 from chattpl.generation import Engine, Sampling
-from chattpl.generation.vllm import _cpu_cache_bytes
 from chattpl.tasks.arithmetic import Arithmetic
 
 NAMES = ["vllm_engine", "transformers_engine"]
@@ -138,8 +137,89 @@ def test_the_engines_agree_up_to_ties_of_bfloat16(request, prompts, greedy):
             assert abs(one.logprobs[fork] - two.logprobs[fork]) < 0.1
 
 
-def test_the_cpu_cache_holds_two_sequences_of_full_length_at_least(monkeypatch):
-    import psutil
+def rolled_out(engine, prompts, tiny_stop, seed: int) -> list[list[int]]:
+    """Four completions of each of three prompts, all drawn from one seed."""
+    copies = [prompt for prompt in prompts[:3] for _ in range(4)]
+    return ids(engine.generate(copies, drawn(tiny_stop), seed))
 
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: type("Memory", (), {"available": 0}))
-    assert _cpu_cache_bytes(EMBEDDED, 1024) >= 2 * 1024 * 2 * 2
+
+def test_one_seed_for_all_repeats_every_draw_and_another_changes_them(engine, prompts, tiny_stop):
+    first, again, other = (rolled_out(engine, prompts, tiny_stop, seed) for seed in (1, 1, 2))
+    assert first == again
+    assert first != other
+    assert all(len({tuple(each) for each in first[place : place + 4]}) > 1 for place in (0, 4, 8))
+
+
+def test_completions_of_copies_stand_in_the_order_of_the_prompts(engine, prompts, greedy, tiny_stop):
+    # In greedy decoding a prompt's completion is its own, so that it shows which prompt was answered.
+    one, two = prompts[:2]
+    expected = dict(zip("ab", ids(engine.generate([one, two], greedy, 0)), strict=True))
+    order = "aabba"
+    asked = [{"a": one, "b": two}[each] for each in order]
+    assert ids(engine.generate(asked, greedy, 0)) == [expected[each] for each in order]
+    almost_greedy = Sampling(96, 0.01, 1.0, tiny_stop)
+    assert ids(engine.generate(asked, almost_greedy, 0)) == [expected[each] for each in order]
+
+
+@pytest.mark.parametrize("seeds", [1, list(range(12))], ids=["one", "each"])
+def test_generating_leaves_the_random_numbers_of_the_process_alone(engine, prompts, tiny_stop, seeds):
+    import numpy as np
+
+    torch.manual_seed(5)
+    np.random.seed(5)
+    expected = torch.rand(3).tolist(), np.random.rand(3).tolist()
+    torch.manual_seed(5)
+    np.random.seed(5)
+    engine.generate(prompts, drawn(tiny_stop), seeds)
+    assert (torch.rand(3).tolist(), np.random.rand(3).tolist()) == expected
+
+
+def test_the_log_probabilities_are_those_of_the_tokens(engine, prompts, tiny_stop):
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(EMBEDDED, dtype=torch.float32)
+    sampling = Sampling(24, 1.0, 1.0, tiny_stop, logprobs=True)
+    for completion in engine.generate(prompts[:1] * 3, sampling, 3):
+        sequence = torch.tensor([prompts[0] + completion.token_ids])
+        expected = model(sequence).logits[0, len(prompts[0]) - 1 : -1].log_softmax(-1)
+        expected = expected.gather(-1, torch.tensor(completion.token_ids)[:, None])[:, 0]
+        difference = (torch.tensor(completion.logprobs) - expected).abs()
+        assert difference.median() < 0.1  # bfloat16 against float32: an improbable token's may differ by more
+
+
+def test_without_seeds_of_their_own_requests_draw_from_the_process(vllm_engine, prompts, tiny_stop, monkeypatch):
+    # As on a GPU. In float64 the sampler draws uncompiled, which spares the test a compiler.
+    runner = vllm_engine._llm.llm_engine.model_executor.driver_worker.model_runner
+    monkeypatch.setattr(runner.sampler.topk_topp_sampler, "use_fp64_gumbel", True)
+    monkeypatch.setattr(vllm_engine, "seeds_each", False)
+    torch.manual_seed(5)
+    first, again, other = (rolled_out(vllm_engine, prompts, tiny_stop, seed) for seed in (1, 1, 2))
+    assert first == again
+    assert first != other
+    after = torch.rand(3).tolist()
+    torch.manual_seed(5)
+    assert torch.rand(3).tolist() == after
+
+
+@pytest.mark.parametrize(("kept", "emptied"), [(50, False), (90, True)])
+def test_pytorchs_cache_is_emptied_before_an_engine_wakes_that_finds_no_room(monkeypatch, kept, emptied):
+    """On a pretended GPU of 100 bytes, of which the engine holds 30 while it is awake."""
+    from chattpl.generation.vllm import VLLMEngine
+
+    done: list[str] = []
+    held = {"engine": 30, "training": 0}
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (100 - sum(held.values()), 100))
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: done.append("emptied"))
+    engine = object.__new__(VLLMEngine)
+    engine._llm = type("LLM", (), {
+        "sleep": lambda self, level: held.update(engine=0),
+        "wake_up": lambda self, tags: done.append(tags[0]),
+        "collective_rpc": lambda self, method, kwargs: None,
+        "reset_prefix_cache": lambda self: None,
+    })()  # fmt: skip
+    engine._on_cpu = engine._asleep = False
+    engine._can_sleep = True
+    engine.sleep()
+    held["training"] = kept
+    engine.load_weights(iter([]))
+    assert done == ["emptied"] * emptied + ["weights", "kv_cache"]

@@ -1,7 +1,8 @@
 """What an engine is: token ids in, token ids out."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ class EngineSpec:
         dtype, attn_implementation, trust_remote_code: as transformers names them.
         max_model_len: the longest sequence, prompt included, in tokens.
         gpu_memory_utilization, kv_cache_gib, enforce_eager: as vLLM names them; null leaves the choice to the engine.
+        compile: let vLLM compile the model.
     """
 
     name: str
@@ -30,9 +32,10 @@ class EngineSpec:
     attn_implementation: str | None
     trust_remote_code: bool
     max_model_len: int
-    gpu_memory_utilization: float = 0.5
+    gpu_memory_utilization: float | None = None
     kv_cache_gib: float | None = None
     enforce_eager: bool | None = None
+    compile: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,8 +81,15 @@ class Engine(ABC):
         return self.spec.max_model_len
 
     @abstractmethod
-    def generate(self, prompts: list[list[int]], sampling: Sampling, seeds: list[int]) -> list[Completion]:
-        """One completion for each prompt, in order; `seeds[i]` decides what is drawn for prompt i."""
+    def generate(self, prompts: list[list[int]], sampling: Sampling, seeds: int | list[int]) -> list[Completion]:
+        """One completion for each prompt, in order. The generators of this process are left as they were.
+
+        Args:
+            prompts: token ids.
+            sampling: how tokens are chosen.
+            seeds: `seeds[i]` decides what is drawn for prompt i, whatever is asked with it; one number decides all
+                draws together, which is faster, and repeats them where the same prompts are asked in the same order.
+        """
 
     @abstractmethod
     def close(self) -> None:
@@ -108,3 +118,22 @@ class LiveEngine(Engine):
             self.loaded = None
             self.load_weights(folder)
             self.loaded = fingerprint
+
+
+@contextmanager
+def drawing(seed: int, device: str) -> Iterator[None]:
+    """Let this process's generators (PyTorch's on the CPU and on `device`, numpy's) draw from `seed`.
+
+    Afterwards they go on where they were: what trains in the same process draws as if nothing had been generated.
+    """
+    import numpy as np
+    import torch
+
+    before = np.random.get_state()
+    with torch.random.fork_rng(devices=[] if device == "cpu" else [torch.cuda.current_device()]):
+        torch.manual_seed(seed)
+        np.random.seed(seed)
+        try:
+            yield
+        finally:
+            np.random.set_state(before)

@@ -1,6 +1,5 @@
 """Plain transformers: slower than vLLM and without anything to install."""
 
-import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -9,7 +8,8 @@ from safetensors.torch import load_file
 from tqdm.auto import tqdm
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
-from chattpl.generation.base import Completion, EngineSpec, LiveEngine, Sampling
+from chattpl.generation.base import Completion, EngineSpec, LiveEngine, Sampling, drawing
+from chattpl.hashing import seed_of
 
 BATCH = 64
 
@@ -32,16 +32,18 @@ class TransformersEngine(LiveEngine):
         self._model.to(self._device).eval()
 
     @torch.inference_mode()
-    def generate(self, prompts: list[list[int]], sampling: Sampling, seeds: list[int]) -> list[Completion]:
+    def generate(self, prompts: list[list[int]], sampling: Sampling, seeds: int | list[int]) -> list[Completion]:
         order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
         done: dict[int, Completion] = {}
         for start in tqdm(range(0, len(order), BATCH), desc="generate", disable=None):
             batch = order[start : start + BATCH]
-            completions = self._batch([prompts[i] for i in batch], sampling, [seeds[i] for i in batch])
+            own = [seeds, start] if isinstance(seeds, int) else [seeds[i] for i in batch]
+            with drawing(seed_of(*own), self._device):
+                completions = self._batch([prompts[i] for i in batch], sampling)
             done |= dict(zip(batch, completions, strict=True))
         return [done[index] for index in range(len(prompts))]
 
-    def _batch(self, prompts: list[list[int]], sampling: Sampling, seeds: list[int]) -> list[Completion]:
+    def _batch(self, prompts: list[list[int]], sampling: Sampling) -> list[Completion]:
         pad = next(iter(sampling.stop.token_ids))
         ids, mask = _left_padded(prompts, pad)
         ids, mask = ids.to(self._device), mask.to(self._device)
@@ -56,11 +58,9 @@ class TransformersEngine(LiveEngine):
             pad_token_id=pad,
             stop_strings=list(sampling.stop.strings) or None,
         )
-        with torch.random.fork_rng(devices=[] if self._device == "cpu" else None):
-            torch.manual_seed(int.from_bytes(hashlib.sha256(repr(seeds).encode()).digest()[:8], "big") >> 1)
-            output = self._model.generate(
-                input_ids=ids, attention_mask=mask, generation_config=config, tokenizer=self._tokenizer
-            )
+        output = self._model.generate(
+            input_ids=ids, attention_mask=mask, generation_config=config, tokenizer=self._tokenizer
+        )
         rows = output[:, ids.shape[1] :].tolist()
         completions = [self._completion(row, sampling) for row in rows]
         if not sampling.logprobs:

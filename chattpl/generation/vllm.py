@@ -5,22 +5,21 @@ import logging
 import os
 import sys
 from collections.abc import Iterable
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from chattpl.basemodel import read_json
 from chattpl.errors import UserError
-from chattpl.generation.base import Completion, EngineSpec, LiveEngine, Sampling
+from chattpl.generation.base import Completion, EngineSpec, LiveEngine, Sampling, drawing
+from chattpl.generation.llm_arguments import llm_arguments
+from chattpl.generation.memory import GIB
+from chattpl.hashing import seed_of
 
 if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn import Module
 
 logger = logging.getLogger(__name__)
-
-GIB = 2**30
-CPU_SEQUENCES, CPU_TOKENS = 256, 1024  # what the KV cache should hold at once on a CPU
-CPU_BATCH = 4096  # tokens computed at once, prompts included
 
 # vLLM reads these when it is imported. In one process, weights can be handed over without a copy.
 ENVIRONMENT = {
@@ -42,49 +41,40 @@ class VLLMEngine(LiveEngine):
             os.environ.setdefault(name, value)
         self._on_cpu = spec.device == "cpu"
         self._can_sleep = spec.device == "cuda"
+        # A generator for each request costs a fifth of a GPU's speed; without one, vLLM compiles its sampler on a CPU.
+        self.seeds_each = self._on_cpu
         self._asleep = False
-        arguments: dict[str, Any] = {
-            "model": str(folder),
-            "dtype": spec.dtype,
-            "max_model_len": spec.max_model_len,
-            "enforce_eager": self._on_cpu if spec.enforce_eager is None else spec.enforce_eager,
-            "enable_sleep_mode": self._can_sleep,
-            "gpu_memory_utilization": spec.gpu_memory_utilization,
-            "trust_remote_code": spec.trust_remote_code,
-            "logprobs_mode": "processed_logprobs",  # of the distribution that is drawn from, as GRPO's ratio needs
-            "disable_log_stats": True,
-            "use_tqdm_on_load": sys.stderr.isatty(),
-            "seed": 0,
-        }
-        self._llm = _start(arguments | _memory(folder, spec))
+        self._given_back = 0
+        self._llm = _start(llm_arguments(folder, spec))
 
-    def generate(self, prompts: list[list[int]], sampling: Sampling, seeds: list[int]) -> list[Completion]:
-        from vllm import SamplingParams
-
+    def generate(self, prompts: list[list[int]], sampling: Sampling, seeds: int | list[int]) -> list[Completion]:
         assert not self._asleep, "weights must be loaded before an engine that slept can generate"
         self._llm.reset_prefix_cache()  # so that earlier prompts cannot change how these are computed
-        parameters = [
-            SamplingParams(
-                max_tokens=sampling.max_tokens,
-                temperature=sampling.temperature,
-                top_p=sampling.top_p,
-                stop_token_ids=list(sampling.stop.token_ids),
-                stop=list(sampling.stop.strings),
-                logprobs=0 if sampling.logprobs else None,
-                seed=seed if sampling.temperature > 0 else None,
-            )
-            for seed in seeds
-        ]
-        inputs = [{"prompt_token_ids": prompt} for prompt in prompts]
+        requests = self._requests(prompts, sampling, seeds)
         self.broken = True  # vLLM cannot go on after an error inside a step
-        outputs = self._llm.generate(inputs, parameters, use_tqdm=sys.stderr.isatty())
+        with drawing(seeds if isinstance(seeds, int) else 0, self.spec.device):
+            inputs = [{"prompt_token_ids": prompt} for prompt, _ in requests]
+            outputs = self._llm.generate(inputs, [each for _, each in requests], use_tqdm=sys.stderr.isatty())
         self.broken = False
-        for output, prompt in zip(outputs, prompts, strict=True):
+        for output, (prompt, _) in zip(outputs, requests, strict=True):
             assert list(output.prompt_token_ids) == prompt, "the engine was asked something else than it was given"
-        return [_completion(output.outputs[0]) for output in outputs]
+        return [_completion(each) for output in outputs for each in output.outputs]
+
+    def _requests(
+        self, prompts: list[list[int]], sampling: Sampling, seeds: int | list[int]
+    ) -> list[tuple[list[int], Any]]:
+        """Prompts and their `SamplingParams`: copies that stand in a row and are drawn together are one request."""
+        if sampling.temperature == 0:
+            return [(prompt, _parameters(sampling, 1, None)) for prompt in prompts]
+        if not isinstance(seeds, int):
+            return [(prompt, _parameters(sampling, 1, seed)) for prompt, seed in zip(prompts, seeds, strict=True)]
+        runs = [(prompt, len(list(copies))) for prompt, copies in groupby(prompts)]
+        own = [seed_of(seeds, place) if self.seeds_each else None for place in range(len(runs))]
+        return [(prompt, _parameters(sampling, n, seed)) for (prompt, n), seed in zip(runs, own, strict=True)]
 
     def load_weights(self, weights: "Path | Iterable[tuple[str, Tensor]]") -> None:
         if self._asleep:
+            self._make_room()
             self._llm.wake_up(tags=["weights"])
         key = "weights_path" if isinstance(weights, Path) else "weights_iterator"
         value = str(weights) if isinstance(weights, Path) else iter(weights)
@@ -94,19 +84,35 @@ class VLLMEngine(LiveEngine):
         if self._asleep:
             self._llm.wake_up(tags=["kv_cache"])
             self._asleep = False
+        self._given_back = 0
         self._llm.reset_prefix_cache()
         self.loaded = None
 
     def sleep(self) -> None:
         if self._can_sleep and not self._asleep:
+            before = _free_bytes()
             self._llm.sleep(level=2)
+            self._given_back = _free_bytes() - before
             self._asleep = True
             self.loaded = None
+
+    def _make_room(self) -> None:
+        """Have PyTorch give back what it keeps of a training's memory for later, if the engine needs it to wake."""
+        import torch
+
+        if _free_bytes() < self._given_back:
+            torch.cuda.empty_cache()
 
     def close(self) -> None:
         self._llm.llm_engine.engine_core.shutdown()
         del self._llm
         gc.collect()  # its parts hold each other, and with them the KV cache
+
+
+def _free_bytes() -> int:
+    import torch
+
+    return int(torch.cuda.mem_get_info()[0])
 
 
 def _repack_head(model: "Module") -> None:
@@ -120,20 +126,6 @@ def _repack_head(model: "Module") -> None:
     for module in model.modules():
         if isinstance(module, ParallelLMHead):
             module.quant_method.process_weights_after_loading(module)
-
-
-def _memory(folder: Path, spec: EngineSpec) -> dict[str, Any]:
-    """vLLM's arguments for the KV cache and the batch."""
-    arguments: dict[str, Any] = {}
-    if spec.kv_cache_gib is not None:
-        arguments["kv_cache_memory_bytes"] = int(spec.kv_cache_gib * GIB)
-    elif spec.device == "cpu":
-        arguments["kv_cache_memory_bytes"] = _cpu_cache_bytes(folder, spec.max_model_len)
-    if spec.device == "cpu":
-        # vLLM rewinds the generator of a request whose prompt it took in part, which a CPU's cannot do.
-        batch = max(spec.max_model_len, CPU_BATCH)
-        arguments |= {"enable_chunked_prefill": False, "max_num_batched_tokens": batch}
-    return arguments
 
 
 def _start(arguments: dict[str, Any]) -> Any:
@@ -156,20 +148,25 @@ def _start(arguments: dict[str, Any]) -> Any:
             logger.warning("vLLM did not start with a KV cache of %.2f GiB, trying half of it", cache / GIB)
 
 
-def _cpu_cache_bytes(folder: Path, max_model_len: int) -> int:
-    """Room for a full batch of middling length, at most a quarter of the memory that is free."""
-    import psutil
+def _parameters(sampling: Sampling, n: int, seed: int | None) -> Any:
+    """vLLM's `SamplingParams` for `n` completions, of which the first draws from `seed` and each other from the next.
 
-    config = read_json(folder / "config.json")
-    config = config.get("text_config", config)
-    heads = config["num_attention_heads"]
-    head_size = config.get("head_dim") or config["hidden_size"] // heads
-    key_values = config.get("num_key_value_heads") or heads
-    per_token: int = 2 * config["num_hidden_layers"] * key_values * head_size * 2  # keys and values of two bytes
-    wanted = CPU_SEQUENCES * min(max_model_len, CPU_TOKENS) * per_token
-    least = max_model_len * per_token * 2
-    free: int = psutil.virtual_memory().available
-    return max(least, min(wanted, free // 4), GIB // 4)
+    Text is made only where a stop string is looked for in it.
+    """
+    from vllm import SamplingParams
+
+    return SamplingParams(
+        n=n,
+        max_tokens=sampling.max_tokens,
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        stop_token_ids=list(sampling.stop.token_ids),
+        stop=list(sampling.stop.strings),
+        detokenize=bool(sampling.stop.strings),
+        logprobs=0 if sampling.logprobs else None,  # that of the token itself, and no other's
+        flat_logprobs=True,
+        seed=seed,
+    )
 
 
 def _completion(output: Any) -> Completion:
@@ -178,7 +175,6 @@ def _completion(output: Any) -> Completion:
     else:
         reason = "stop" if isinstance(output.stop_reason, str) else "eos"
     ids = list(output.token_ids)
-    logprobs = None
-    if output.logprobs is not None:
-        logprobs = [step[token].logprob for step, token in zip(output.logprobs, ids, strict=True)]
+    logprobs = None if output.logprobs is None else list(output.logprobs.logprobs)
+    assert logprobs is None or len(logprobs) == len(ids), "one log-probability for each token"
     return Completion(ids, reason, logprobs)

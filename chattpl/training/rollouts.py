@@ -38,8 +38,7 @@ class Rollouts:
         """One completion for each prompt, in the fields that `trl` names; log-probabilities in nats."""
         for prompt in prompts:
             assert tuple(prompt) in self._prompts, "a rollout would start from other ids than evaluation uses"
-        seeds = [seed_of(self._seed, trainer.generation, index) for index in range(len(prompts))]
-        completions = self._engine.generate(prompts, self._sampling, seeds)
+        completions = self._engine.generate(prompts, self._sampling, seed_of(self._seed, trainer.generation))
         self._engine.sleep()
         trainer._last_loaded_step = -1  # an engine that slept has no weights any more
         ids, logprobs, mask = zip(*map(self._ended, completions), strict=True)

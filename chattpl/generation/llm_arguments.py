@@ -1,0 +1,89 @@
+"""What `vllm.LLM` is started with, on a GPU or on a CPU."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from chattpl.generation.base import EngineSpec
+from chattpl.generation.memory import (
+    BATCH_TOKENS,
+    GIB,
+    SEQUENCES,
+    cpu_cache,
+    gpu_memory,
+    model_config,
+    weight_bytes,
+)
+
+CPU_BATCH = 4096  # tokens computed at once, prompts included
+# Batches are padded to the next of these sizes; each costs time at the start.
+GRAPH_SIZES = [1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 160, 192, 224, 256, 320, 384, 448, SEQUENCES]
+# CUDA graphs for batches that only generate; vLLM's default needs the compiler for the others.
+UNCOMPILED = {"mode": 0, "cudagraph_mode": "FULL_DECODE_ONLY"}
+CHECKED_ONLY = 0.1  # of a GPU's memory: where the KV cache is given, vLLM only asks whether this much is free
+
+
+def llm_arguments(folder: Path, spec: EngineSpec) -> dict[str, Any]:
+    """What `vllm.LLM` is started with.
+
+    Raises:
+        UserError: the GPU's memory does not suffice.
+    """
+    on_cpu = spec.device == "cpu"
+    arguments: dict[str, Any] = {
+        "model": str(folder),
+        "dtype": spec.dtype,
+        "max_model_len": spec.max_model_len,
+        "enforce_eager": on_cpu if spec.enforce_eager is None else spec.enforce_eager,
+        "enable_sleep_mode": not on_cpu,
+        "trust_remote_code": spec.trust_remote_code,
+        "logprobs_mode": "processed_logprobs",  # of the distribution that is drawn from, as GRPO's ratio needs
+        "disable_log_stats": True,
+        "use_tqdm_on_load": sys.stderr.isatty(),
+        "seed": 0,
+    }
+    return arguments | (_on_a_cpu(folder, spec) if on_cpu else _on_a_gpu(folder, spec, arguments["enforce_eager"]))
+
+
+def _on_a_cpu(folder: Path, spec: EngineSpec) -> dict[str, Any]:
+    import psutil
+
+    if spec.kv_cache_gib is not None:
+        cache = int(spec.kv_cache_gib * GIB)
+    else:
+        config = model_config(folder, spec.trust_remote_code)
+        cache = cpu_cache(config, spec.max_model_len, psutil.virtual_memory().available)
+    return {
+        "kv_cache_memory_bytes": cache,
+        # vLLM rewinds the generator of a request whose prompt it took in part, which a CPU's cannot do.
+        "enable_chunked_prefill": False,
+        "max_num_batched_tokens": max(spec.max_model_len, CPU_BATCH),
+    }
+
+
+def _on_a_gpu(folder: Path, spec: EngineSpec, eager: bool) -> dict[str, Any]:
+    arguments: dict[str, Any] = {"max_num_seqs": SEQUENCES, "max_num_batched_tokens": BATCH_TOKENS}
+    if not eager:
+        graphs = {"cudagraph_capture_sizes": GRAPH_SIZES}
+        arguments["compilation_config"] = graphs if spec.compile else UNCOMPILED | graphs
+    return arguments | _gpu_share(folder, spec)
+
+
+def _gpu_share(folder: Path, spec: EngineSpec) -> dict[str, Any]:
+    """What is configured, else what the GPU and the model suggest.
+
+    Where vLLM is given the size of the cache it measures nothing, and every start has the same: which sequences are
+    computed together, and with that what is drawn, does not depend on what else lies on the GPU.
+    """
+    if spec.kv_cache_gib is not None:
+        share = spec.gpu_memory_utilization or CHECKED_ONLY
+        return {"kv_cache_memory_bytes": int(spec.kv_cache_gib * GIB), "gpu_memory_utilization": share}
+    if spec.gpu_memory_utilization is not None:
+        return {"gpu_memory_utilization": spec.gpu_memory_utilization}
+    import torch
+
+    torch.cuda.empty_cache()  # of what was trained before in this process
+    free, total = torch.cuda.mem_get_info()
+    config = model_config(folder, spec.trust_remote_code)
+    chosen = gpu_memory(total, free, weight_bytes(folder), config, spec.max_model_len)
+    return {"kv_cache_memory_bytes": chosen.cache, "gpu_memory_utilization": chosen.utilization}

@@ -1,0 +1,61 @@
+"""What vLLM is started with; the GPU is a pretended one, for these are arguments alone."""
+
+import pytest
+import torch
+from conftest import spec
+
+from chattpl.basemodel import EMBEDDED
+from chattpl.generation.llm_arguments import llm_arguments
+from chattpl.generation.memory import GIB, SEQUENCES
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (79 * GIB, 80 * GIB))
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+
+
+def on_a_gpu(**changes):
+    return llm_arguments(EMBEDDED, spec("vllm", device="cuda", **{"kv_cache_gib": None, **changes}))
+
+
+def test_a_gpu_generates_in_cuda_graphs_without_the_compiler(gpu):
+    graphs = on_a_gpu()["compilation_config"]
+    assert (graphs["mode"], graphs["cudagraph_mode"]) == (0, "FULL_DECODE_ONLY")
+    assert max(graphs["cudagraph_capture_sizes"]) == SEQUENCES == on_a_gpu()["max_num_seqs"]
+
+
+def test_the_compiler_is_used_where_it_is_asked_for(gpu):
+    assert "mode" not in on_a_gpu(compile=True)["compilation_config"]
+
+
+def test_without_cuda_graphs_there_is_nothing_to_capture(gpu):
+    arguments = on_a_gpu(enforce_eager=True)
+    assert arguments["enforce_eager"]
+    assert "compilation_config" not in arguments
+
+
+def test_the_share_of_a_gpu_follows_from_the_model(gpu):
+    chosen = on_a_gpu()
+    assert 0 < chosen["gpu_memory_utilization"] < 0.1
+    assert chosen["kv_cache_memory_bytes"] < 4 * GIB
+
+
+def test_a_configured_share_is_taken_as_it_is(gpu):
+    arguments = on_a_gpu(gpu_memory_utilization=0.4)
+    assert arguments["gpu_memory_utilization"] == 0.4
+    assert "kv_cache_memory_bytes" not in arguments
+
+
+def test_a_configured_cache_is_taken_as_it_is(gpu):
+    assert on_a_gpu(kv_cache_gib=3)["kv_cache_memory_bytes"] == 3 * GIB
+    assert llm_arguments(EMBEDDED, spec("vllm", kv_cache_gib=3))["kv_cache_memory_bytes"] == 3 * GIB
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_vllm_knows_every_argument(gpu, device):
+    arguments = pytest.importorskip("vllm.engine.arg_utils")
+    from dataclasses import fields
+
+    known = {field.name for field in fields(arguments.EngineArgs)}
+    assert set(llm_arguments(EMBEDDED, spec("vllm", device=device, kv_cache_gib=None))) <= known
