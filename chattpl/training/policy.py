@@ -119,8 +119,10 @@ class PackedPolicy(GRPOTrainer):
         weight = bounded = torch.exp(difference)
         if least is not None or most is not None:
             bounded = weight.clamp(min=least, max=most)
-        inputs["importance_sampling_ratio"] = weight * (weight == bounded) if mode in MASKS else bounded
-        self._metrics["train"]["sampling/importance_sampling_ratio/mean"].append(weight.mean().item())
+        weight = weight * (weight == bounded) if mode in MASKS else bounded
+        inputs["importance_sampling_ratio"] = weight
+        weights = weight if mode in SEQUENCES else weight[mask.bool()]
+        self._metrics["train"]["sampling/importance_sampling_ratio/mean"].append(weights.mean().item())
 
 
 def _generated(inputs: dict[str, Any]) -> Tensor:
