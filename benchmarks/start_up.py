@@ -22,9 +22,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from chattpl.generation import EngineSpec, resolved_device
+from chattpl.generation import EngineSpec, max_model_len, resolved_device
 from chattpl.generation.llm_arguments import GRAPH_SIZES, llm_arguments
-from chattpl.generation.vllm import ENVIRONMENT
+from chattpl.generation.vllm import ENVIRONMENT, start_llm
 
 CANDIDATES: dict[str, dict[str, Any]] = {
     "decode graphs, few sizes": {
@@ -124,14 +124,14 @@ def start_one(model: Path, name: str, count: int) -> dict[str, float]:
     began = time.perf_counter()
     os.environ.update(ENVIRONMENT)
     device = resolved_device("auto")
-    spec = EngineSpec("vllm", device, "bfloat16", None, False, 2048)
-    from vllm import LLM
+    spec = EngineSpec("vllm", device, "bfloat16", None, False, min(max_model_len(None, model), 2048))
+    import vllm  # noqa: F401
 
     row = {"import": time.perf_counter() - began}
     parts = timed_parts()
     candidate = {key: value for key, value in CANDIDATES[name].items() if key != "environment"}
     arguments = llm_arguments(model, spec) | candidate
-    llm = LLM(**{key: value for key, value in arguments.items() if value != {}})
+    llm = start_llm({key: value for key, value in arguments.items() if value != {}})
     row |= {**parts, "total": time.perf_counter() - began}
     row["rest"] = row["total"] - sum(parts.values()) - row["import"]
     if count:
@@ -156,7 +156,8 @@ def in_a_process(model: Path, name: str, count: int, caches: Path, limit: float)
             return f"stopped after {limit:.0f} s"
     if not result.is_file():
         lines = (caches / "log.txt").read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        return f"failed: {lines[-1] if lines else process.returncode}"
+        errors = [line for line in lines if "Error" in line] or lines
+        return f"failed: {errors[-1] if errors else process.returncode}"
     row: dict[str, float] = json.loads(result.read_text(encoding="utf-8"))
     return row
 

@@ -232,6 +232,8 @@ def _check_numbers(schema: Schema) -> None:
     for key, (value, low, high) in bounds.items():
         if not low <= value <= high:
             raise UserError(f"{key}={value}: must lie between {low} and {high}")
+    if engine.enforce_eager and engine.compile:
+        raise UserError("engine.compile=true: engine.enforce_eager=true leaves the compiler out; set one of them")
     for string in evaluation.stop:
         if not string.startswith("\n") or not string.strip():
             raise UserError(

@@ -14,7 +14,7 @@ class Recorder:
         self.prompts: list[list[int]] = []
         self.completions: list[Completion] = []
 
-    def generate(self, prompts: list[list[int]], sampling: Sampling, seeds: list[int]) -> list[Completion]:
+    def generate(self, prompts: list[list[int]], sampling: Sampling, seeds: int | list[int]) -> list[Completion]:
         completions = self._engine.generate(prompts, sampling, seeds)
         self.prompts += prompts
         self.completions += completions

@@ -100,6 +100,8 @@ VALUES = [
     case("group of one", "train.method=grpo grpo.num_generations=1", "grpo.num_generations=1", "at least 2"),
     case("greedy rollouts", "train.method=grpo grpo.temperature=0", "grpo.temperature=0", "above 0"),
     case("rollouts of no token", "train.method=grpo grpo.max_completion_length=0", "grpo.max_completion_length=0"),
+    case("share of a GPU", "engine.gpu_memory_utilization=2", "engine.gpu_memory_utilization=2", "1"),
+    case("eager and compiled", "engine.enforce_eager=true engine.compile=true", "engine.compile=true", "enforce_eager"),
     case("context of no token", "engine.max_model_len=0", "engine.max_model_len=0", "1"),
     case("negative shots", "formats.raw.shots=-1", "formats.raw.shots=-1", "at least 0"),
     case("more shots than samples", "eval.format=raw formats.raw.shots=99999", "99999", "2000 training samples"),

@@ -223,3 +223,9 @@ def test_pytorchs_cache_is_emptied_before_an_engine_wakes_that_finds_no_room(mon
     held["training"] = kept
     engine.load_weights(iter([]))
     assert done == ["emptied"] * emptied + ["weights", "kv_cache"]
+
+
+def test_vllm_looks_at_the_models_class_without_a_second_process(vllm_engine):
+    from vllm.model_executor.models import registry
+
+    assert not isinstance(registry.ModelRegistry.models["Qwen3ForCausalLM"], registry._LazyRegisteredModel)

@@ -29,6 +29,11 @@ def test_the_compiler_is_used_where_it_is_asked_for(gpu):
     assert "mode" not in on_a_gpu(compile=True)["compilation_config"]
 
 
+def test_a_cpu_compiles_where_it_is_asked_to_alone():
+    assert llm_arguments(EMBEDDED, spec("vllm"))["enforce_eager"]
+    assert not llm_arguments(EMBEDDED, spec("vllm", compile=True))["enforce_eager"]
+
+
 def test_without_cuda_graphs_there_is_nothing_to_capture(gpu):
     arguments = on_a_gpu(enforce_eager=True)
     assert arguments["enforce_eager"]

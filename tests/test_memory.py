@@ -49,6 +49,10 @@ def test_a_model_too_large_to_be_trained_there_takes_what_is_free():
     assert chosen("14B", 80).utilization > 0.9
 
 
+def test_a_little_more_in_use_does_not_change_the_cache():
+    assert chosen("4B", 80, free=0.99).cache == chosen("4B", 80, free=0.9899).cache
+
+
 def test_what_others_use_is_left_to_them():
     assert chosen("14B", 80, free=0.6).utilization < 0.6
 
@@ -67,6 +71,12 @@ def test_the_embedded_models_shape_is_read_from_its_configuration():
     shape = Shape.of(model_config(EMBEDDED, trust_remote_code=False))
     assert shape.bytes_per_token > 0
     assert weight_bytes(EMBEDDED) > 0
+
+
+def test_weights_that_lie_there_twice_are_counted_once(tmp_path):
+    for name in ("model-1.safetensors", "model-2.safetensors", "consolidated.safetensors"):
+        (tmp_path / name).write_bytes(b"12345")
+    assert weight_bytes(tmp_path) == 10
 
 
 def test_an_architecture_with_names_of_its_own_has_a_shape(tmp_path):

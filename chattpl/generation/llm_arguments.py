@@ -34,7 +34,7 @@ def llm_arguments(folder: Path, spec: EngineSpec) -> dict[str, Any]:
         "model": str(folder),
         "dtype": spec.dtype,
         "max_model_len": spec.max_model_len,
-        "enforce_eager": on_cpu if spec.enforce_eager is None else spec.enforce_eager,
+        "enforce_eager": on_cpu and not spec.compile if spec.enforce_eager is None else spec.enforce_eager,
         "enable_sleep_mode": not on_cpu,
         "trust_remote_code": spec.trust_remote_code,
         "logprobs_mode": "processed_logprobs",  # of the distribution that is drawn from, as GRPO's ratio needs
@@ -72,8 +72,8 @@ def _on_a_gpu(folder: Path, spec: EngineSpec, eager: bool) -> dict[str, Any]:
 def _gpu_share(folder: Path, spec: EngineSpec) -> dict[str, Any]:
     """What is configured, else what the GPU and the model suggest.
 
-    Where vLLM is given the size of the cache it measures nothing, and every start has the same: which sequences are
-    computed together, and with that what is drawn, does not depend on what else lies on the GPU.
+    vLLM is given the size of the cache itself: it starts sooner without measuring what there is room for, and every
+    start has the same. Which sequences are computed together, and with that what is drawn, depends on it.
     """
     if spec.kv_cache_gib is not None:
         share = spec.gpu_memory_utilization or CHECKED_ONLY

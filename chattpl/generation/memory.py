@@ -17,6 +17,7 @@ GRAPHS = 2 * GIB  # CUDA's context, the CUDA graphs, the libraries' work space: 
 # A training beside the engine keeps, for each 2 bytes of weights: weights (2), master weights (4), moments (2 + 4)
 # and gradients (2).
 TRAINING = 7
+STEP = GIB // 4  # the cache is a multiple of it, so that a few bytes more or less in use do not change it
 SPARE = 0.03  # of a GPU's memory: what fragments and what no estimate knows
 
 
@@ -102,6 +103,7 @@ def gpu_memory(total: int, free: int, weights: int, config: Mapping[str, Any], m
         )
     beside_training = room - TRAINING * weights
     cache = min(full, beside_training if beside_training >= max(least, full // 16) else room)
+    cache = max(least, cache // STEP * STEP)
     return GPUMemory(cache, round((fixed + cache) / total, 4))
 
 
@@ -124,4 +126,5 @@ def model_config(folder: Path, trust_remote_code: bool) -> dict[str, Any]:
 
 def weight_bytes(folder: Path) -> int:
     """The size of the model's weights on disk."""
-    return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+    files = [path for path in folder.glob("*.safetensors") if not path.name.startswith("consolidated")]
+    return sum(path.stat().st_size for path in files)  # some folders hold all a second time, as one file

@@ -9,6 +9,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from chattpl.basemodel import read_json
 from chattpl.errors import UserError
 from chattpl.generation.base import Completion, EngineSpec, LiveEngine, Sampling, drawing
 from chattpl.generation.llm_arguments import llm_arguments
@@ -45,7 +46,7 @@ class VLLMEngine(LiveEngine):
         self.seeds_each = self._on_cpu
         self._asleep = False
         self._given_back = 0
-        self._llm = _start(llm_arguments(folder, spec))
+        self._llm = start_llm(llm_arguments(folder, spec))
 
     def generate(self, prompts: list[list[int]], sampling: Sampling, seeds: int | list[int]) -> list[Completion]:
         assert not self._asleep, "weights must be loaded before an engine that slept can generate"
@@ -128,10 +129,15 @@ def _repack_head(model: "Module") -> None:
             module.quant_method.process_weights_after_loading(module)
 
 
-def _start(arguments: dict[str, Any]) -> Any:
-    """Start vLLM, with half the KV cache again where memory does not suffice."""
+def start_llm(arguments: dict[str, Any]) -> Any:
+    """A `vllm.LLM`, with half the KV cache where memory does not suffice.
+
+    Raises:
+        UserError: it does not suffice for any.
+    """
     from vllm import LLM
 
+    _import_class(Path(arguments["model"]))
     while True:
         try:
             return LLM(**arguments)
@@ -146,6 +152,20 @@ def _start(arguments: dict[str, Any]) -> Any:
                 ) from error
             arguments = {**arguments, "kv_cache_memory_bytes": cache // 2}
             logger.warning("vLLM did not start with a KV cache of %.2f GiB, trying half of it", cache / GIB)
+
+
+def _import_class(folder: Path) -> None:
+    """Register the model's class itself, where vLLM knows only its name.
+
+    To learn what a class it has never seen can do, vLLM imports it in a second process, and itself there once more.
+    That is to keep CUDA out of a process that forks; this one does not.
+    """
+    from vllm import ModelRegistry
+
+    for architecture in read_json(folder / "config.json").get("architectures") or ():
+        known = ModelRegistry.models.get(architecture)
+        if known is not None:
+            ModelRegistry.register_model(architecture, known.load_model_cls())
 
 
 def _parameters(sampling: Sampling, n: int, seed: int | None) -> Any:
