@@ -162,9 +162,7 @@ def measure_encoding(questions: Path, model: Path) -> list[str]:
         wall, cpu = time.perf_counter() - began, time.process_time() - used
         rows = [dataset["input_ids"][:], dataset["labels"][:]]
         tokens = sum(map(len, rows[0]))
-        lines.append(
-            f"| {name} | {len(samples):,} | {tokens:,} | {wall:.1f} | {cpu:.1f} | `{digest(rows)[:16]}` |"
-        )
+        lines.append(f"| {name} | {len(samples):,} | {tokens:,} | {wall:.1f} | {cpu:.1f} | `{digest(rows)[:16]}` |")
     return lines
 
 
