@@ -42,13 +42,27 @@ class Cost:
     memory: int
 
 
-def cost_of(arguments: list[str]) -> Cost:
-    """Of `python -m chattpl.main ARGUMENTS`, the start of Python included."""
+def costs_of(arguments: list[str], line: str = "") -> tuple[Cost, Cost]:
+    """Of `python -m chattpl.main ARGUMENTS` until it prints a line that holds `line`, and of the whole command.
+
+    The start of Python is included. The memory is that of the whole in both.
+    """
     began = time.monotonic()
-    process = start(arguments, cwd=ROOT, stdout=subprocess.DEVNULL)
+    process = start(arguments, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    next(each for each in process.stdout if line in each)
+    wall, cpu = time.monotonic() - began, cpu_seconds(process.pid)
+    process.stdout.read()
     _, status, usage = os.wait4(process.pid, 0)
     assert status == 0, status
-    return Cost(time.monotonic() - began, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
+    memory = usage.ru_maxrss * 1024
+    whole = Cost(time.monotonic() - began, usage.ru_utime + usage.ru_stime, memory)
+    return Cost(wall, cpu, memory), whole
+
+
+def cpu_seconds(process: int) -> float:
+    """Of a process that runs (man proc, fields 14 and 15 of `stat`)."""
+    fields = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
 
 
 # --- a sweep over finished cells
@@ -108,12 +122,8 @@ def measure_sweep() -> list[str]:
         finish_cells(root)
         cells = len(list(root.glob("*/eval/*")))
         sweep = [*common(root), f"seed=range({SEEDS})", "eval.format=chat,raw"]
-        whole = cost_of(["-m", *sweep])
-        report = cost_of(["stage=report", f"output_root={root}"])
-        left = list(root.glob("**/answers.jsonl"))
-    assert not left, left  # nothing was generated
-    planning = Cost(whole.wall - report.wall, whole.cpu - report.cpu, whole.memory)
-    rows = [("the whole command", whole), ("its report alone (`stage=report`)", report), ("the rest", planning)]
+        planned, whole = costs_of(["-m", *sweep], f"{cells} jobs, {cells} cells, 0 to be done")
+    rows = [("until all cells are found finished", planned), ("with the report", whole)]
     head = ["| | s | CPU s | s a cell | CPU s a cell | peak MiB |", "|---|--:|--:|--:|--:|--:|"]
     return head + [
         f"| {name} | {cost.wall:.1f} | {cost.cpu:.1f} | {cost.wall / cells:.4f} | {cost.cpu / cells:.4f} "
@@ -135,7 +145,7 @@ def measure_report(answers: Path, questions: Path, keep: Path | None) -> list[st
         study = (keep or Path(folder)) / "gsm8k"
         if not study.is_dir():
             write_study(study, repeated(read_cells(answers, samples), REPORT_CELLS, len(samples)))
-        cost = cost_of(["stage=report", f"output_root={study.parent}", f"study={study.name}"])
+        _, cost = costs_of(["stage=report", f"output_root={study.parent}", f"study={study.name}"])
         size = (study / "report" / "report.html").stat().st_size
     head = ["| cells | answers | s | CPU s | peak MiB | report.html, MB |", "|--:|--:|--:|--:|--:|--:|"]
     figures = f"{cost.wall:.1f} | {cost.cpu:.1f} | {cost.memory / MIB:.0f} | {size / 1e6:.1f}"

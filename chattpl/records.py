@@ -26,7 +26,8 @@ class Record:
         if not isinstance(content, Mapping):
             raise ValueError("it holds no JSON object")
         values = {}
-        for name, hint, kinds, required in _declared(cls):
+        record: Any = cls
+        for name, hint, kinds, required in _declared(record):
             if name in content:
                 value = values[name] = content[name]
                 if type(value) not in kinds and not _is_a(value, kinds):

@@ -19,6 +19,7 @@ from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.transforms import Bbox
 
 from chattpl.report.text import wrap
 
@@ -158,7 +159,8 @@ def _style() -> Any:  # a dictionary; matplotlib's types list every key, and sea
 
 def _content(figure: Figure, suffix: str) -> bytes:
     """The figure with all that reaches beyond its edges, so that no label is cut."""
-    buffer, edges = io.BytesIO(), "tight"
+    buffer = io.BytesIO()
+    edges: str | Bbox = "tight"
     if suffix == "png":  # the same edges; to find them matplotlib would go through a whole drawing first
         figure.set_dpi(DPI)
         edges = figure.get_tightbbox(FigureCanvasAgg(figure).get_renderer()).padded(MARGIN)
