@@ -76,4 +76,4 @@ def grpo_dataset(samples: Sequence[Sample], form: Format, longest_prompt: int) -
 def _prepared(rows: list[dict[str, Any]], dropped: int, limit: str) -> Prepared:
     if not rows:
         raise UserError(f"{limit}: none of the {dropped} training samples fits")
-    return Prepared(Dataset.from_dict({key: [row[key] for row in rows] for key in rows[0]}), dropped)
+    return Prepared(Dataset.from_list(rows), dropped)
