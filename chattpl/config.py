@@ -152,7 +152,7 @@ def checked_config(composed: DictConfig) -> Config:
     Raises:
         UserError: the first thing found that makes no sense, with the key's name.
     """
-    values: Any = OmegaConf.to_container(without_hydra(composed))
+    values: Any = OmegaConf.to_container(without_hydra(composed) if "hydra" in composed else composed)
     if (wording := values["task"].get("wording")) is not None:
         check_choice("task.wording", wording, values["wordings"])  # before the instruction refers to it
     schema = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Schema), values))

@@ -27,33 +27,40 @@ class Record:
             raise ValueError("it holds no JSON object")
         values = {}
         record: Any = cls
-        hints = _hints(record)
-        for field in fields(record):
-            if field.name in content:
-                if not _is_a(content[field.name], hints[field.name]):
-                    raise ValueError(f"{field.name} is not of type {_name(hints[field.name])}")
-                values[field.name] = content[field.name]
-            elif field.default is MISSING and field.default_factory is MISSING:
-                raise ValueError(f"{field.name} is missing")
+        for name, hint, kinds, required in _declared(record):
+            if name in content:
+                value = values[name] = content[name]
+                if type(value) not in kinds and not _is_a(value, kinds):
+                    raise ValueError(f"{name} is not of type {_name(hint)}")
+            elif required:
+                raise ValueError(f"{name} is missing")
         return cls(**values)
 
 
 @functools.cache
-def _hints(record: type) -> dict[str, Any]:
-    return get_type_hints(record)
+def _declared(record: Any) -> list[tuple[str, Any, tuple[type, ...], bool]]:
+    """Of each field its name, annotation and classes, and whether it is required."""
+    hints = get_type_hints(record)
+    return [
+        (
+            *(field.name, hints[field.name], _kinds(hints[field.name])),
+            field.default is MISSING and field.default_factory is MISSING,
+        )
+        for field in fields(record)
+    ]
 
 
-def _is_a(value: Any, hint: Any) -> bool:
-    """Whether a JSON value is of an annotated type; of containers only the outer type is looked at."""
-    if hint is Any:
-        return True
+def _kinds(hint: Any) -> tuple[type, ...]:
+    """The classes of an annotation; of containers only the outer one."""
     origin = get_origin(hint)
     if origin in (Union, types.UnionType):
-        return any(_is_a(value, one) for one in get_args(hint))
-    kind = origin or hint
-    if kind is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    return isinstance(value, kind) and not (kind is int and isinstance(value, bool))
+        return tuple(kind for one in get_args(hint) for kind in _kinds(one))
+    return {Any: (object,), float: (int, float)}.get(hint, (origin or hint,))
+
+
+def _is_a(value: Any, kinds: tuple[type, ...]) -> bool:
+    """Whether a JSON value is of one of these classes; Python's bool is an int, JSON's is not."""
+    return isinstance(value, kinds) and (not isinstance(value, bool) or bool in kinds or object in kinds)
 
 
 def _name(hint: Any) -> str:

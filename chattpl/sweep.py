@@ -22,6 +22,7 @@ from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, open_dict
 
 from chattpl.artifacts import differences
+from chattpl.composer import Composer
 from chattpl.config import without_hydra
 from chattpl.errors import UserError
 from chattpl.files import make_folder
@@ -63,6 +64,7 @@ class Sweep:
         self._loader = loader
         self._launcher = launcher
         self._config = config
+        self._composer = Composer(loader, config)
 
     def run(self, arguments: Sequence[str], max_batch_size: int | None) -> None:
         """Plan and launch. What became of the jobs is in the journal or, of those that did not run, in `runtime()`.
@@ -99,7 +101,7 @@ class Sweep:
     def _plan(self, job: list[str], number: int) -> Planned:
         """Compose and check one job, without running anything."""
         try:
-            composed = self._loader.load_sweep_config(self._config, job)
+            composed = self._composer.compose(job)
             with open_dict(composed):
                 composed.hydra.job.id, composed.hydra.job.num = str(number), number
             HydraConfig.instance().set_config(composed)

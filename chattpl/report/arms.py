@@ -152,4 +152,6 @@ class Answers:
 
 def _shares_of(result: Result) -> dict[str, float]:
     answers = [verdicts(grading) for grading in result.gradings()]
+    if len(answers) == 1:
+        return dict(answers[0])
     return {rule: sum(answer.get(rule, False) for answer in answers) / len(answers) for rule in answers[0]}

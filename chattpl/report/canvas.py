@@ -19,12 +19,14 @@ from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.transforms import Bbox
 
 from chattpl.report.text import wrap
 
 Colour = str | tuple[float, float, float]
 
 DPI = 150
+MARGIN = 0.15  # inches
 ERROR_COLOUR = "0.25"
 LINE_INCHES = 0.19  # of a label
 FEW_ROWS = 60
@@ -158,5 +160,9 @@ def _style() -> Any:  # a dictionary; matplotlib's types list every key, and sea
 def _content(figure: Figure, suffix: str) -> bytes:
     """The figure with all that reaches beyond its edges, so that no label is cut."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format=suffix, dpi=DPI, bbox_inches="tight", pad_inches=0.15, metadata=METADATA[suffix])
+    edges: str | Bbox = "tight"
+    if suffix == "png":  # the same edges; to find them matplotlib would go through a whole drawing first
+        figure.set_dpi(DPI)
+        edges = figure.get_tightbbox(FigureCanvasAgg(figure).get_renderer()).padded(MARGIN)
+    figure.savefig(buffer, format=suffix, dpi=DPI, bbox_inches=edges, pad_inches=MARGIN, metadata=METADATA[suffix])
     return buffer.getvalue()

@@ -163,5 +163,5 @@ def writable(value: Any) -> Any:
     """The value as it can stand in a CSV file: a list or dictionary as JSON."""
     if isinstance(value, str):
         # A lone surrogate can stand in JSON, but not in UTF-8, which is how pandas keeps text.
-        return value.encode("utf-8", "backslashreplace").decode("utf-8")
+        return value if value.isascii() else value.encode("utf-8", "backslashreplace").decode("utf-8")
     return json.dumps(value, sort_keys=True) if isinstance(value, dict | list) else value

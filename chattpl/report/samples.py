@@ -35,10 +35,8 @@ def read_samples(cells: Sequence[Cell]) -> Samples:
 
 def rules_of(samples: Samples) -> list[str]:
     """The grading rules that some answer was graded by, the default rule first."""
-    rules = {DEFAULT_RULE: None}
-    for *_, grading in each_answer(samples):
-        rules.update(dict.fromkeys(grading.rules))
-    return list(rules)
+    found = dict.fromkeys(tuple(grading.rules) for *_, grading in each_answer(samples))
+    return list(dict.fromkeys((DEFAULT_RULE, *(rule for rules in found for rule in rules))))
 
 
 def verdicts(grading: Grading) -> dict[str, bool]:
@@ -62,15 +60,13 @@ def to_frame(samples: Samples) -> pandas.DataFrame:
     those of `results.Grading`, and for each grading rule `correct_<rule>`: a nullable boolean, since not every cell
     need be graded by every rule.
     """
-    rules = rules_of(samples)
-    rows = [_row(*each, rules) for each in each_answer(samples)]
-    by_rule = [writable(f"correct_{rule}") for rule in rules]
-    columns = ["cell", *OF_THE_QUESTION, "answer", *OF_THE_ANSWER, *by_rule]
+    answers = list(each_answer(samples))
+    columns: dict[str, list[Any]] = {"cell": [cell for cell, *_ in answers]}
+    columns |= {key: [getattr(result, key) for _, result, _, _ in answers] for key in OF_THE_QUESTION}
+    columns["answer"] = [number for _, _, number, _ in answers]
+    columns |= {key: [getattr(grading, key) for *_, grading in answers] for key in OF_THE_ANSWER}
+    columns |= {key: [writable(value) for value in columns[key]] for key in TEXT}
+    graded = [verdicts(grading) for *_, grading in answers]
+    by_rule = {writable(f"correct_{rule}"): [each.get(rule) for each in graded] for rule in rules_of(samples)}
     types = dict.fromkeys(TEXT, "str") | dict.fromkeys(by_rule, "boolean")  # also of a column that holds nothing
-    return pandas.DataFrame(rows, columns=columns).astype(types)
-
-
-def _row(cell: str, result: Result, number: int, grading: Grading, rules: Sequence[str]) -> list[Any]:
-    question = [getattr(result, key) for key in OF_THE_QUESTION]
-    answer = [getattr(grading, key) for key in OF_THE_ANSWER]
-    return [writable(value) for value in (cell, *question, number, *answer, *map(verdicts(grading).get, rules))]
+    return pandas.DataFrame({**columns, **by_rule}).astype(types)

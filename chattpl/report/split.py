@@ -86,20 +86,21 @@ def split_gap(first: Sequence[Result], second: Sequence[Result]) -> Gap | None:
     common = [question for question in ones if question in others]
     if not common:
         return None
-    form = reasoning = Fraction(0)
+    forms: Counter[int] = Counter()  # sums of numerators by their denominator: fractions themselves are slow to add
+    reasonings: Counter[int] = Counter()
     for question in common:
-        (right1, held1), (right2, held2) = _shares(ones[question]), _shares(others[question])
-        reasoning += right1 * held2 - right2 * held1
-        form += right1 * (1 - held2) - right2 * (1 - held1)
+        (right1, held1, n1), (right2, held2, n2) = _counts(ones[question]), _counts(others[question])
+        reasonings[n1 * n2] += right1 * held2 - right2 * held1
+        forms[n1 * n2] += right1 * (n2 - held2) - right2 * (n1 - held1)
+    form, reasoning = (sum(Fraction(up, down) for down, up in each.items()) for each in (forms, reasonings))
     n = len(common)
     return Gap(n, float((form + reasoning) / n), float(form / n), float(reasoning / n))
 
 
-def _shares(result: Result) -> tuple[Fraction, Fraction]:
-    """Of the answers to one question, the share that is right and the share that held in its form."""
-    kinds = [kind_of(answer) for answer in result.gradings()]
-    right, held = sum(kind in ("right", "other form") for kind in kinds), sum(kind in HELD for kind in kinds)
-    return Fraction(right, len(kinds)), Fraction(held, len(kinds))
+def _counts(result: Result) -> tuple[int, int, int]:
+    """Of the answers to one question, how many are right, how many held in their form, and how many there are."""
+    answers = result.gradings()
+    return sum(each.correct for each in answers), sum(kind_of(each) in HELD for each in answers), len(answers)
 
 
 def gaps(study: Study) -> list[tuple[str, str, str, Gap]]:

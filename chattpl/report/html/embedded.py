@@ -8,7 +8,7 @@ import base64
 import gzip
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from chattpl.report.collect import Cell
@@ -51,6 +51,7 @@ def embed(cells: Sequence[Cell], samples: Samples) -> Iterator[str]:
     """The script elements: `samples-all` on all cells, then `samples-0` and so on with the answers of each."""
     places = _places(samples)
     rules = rules_of(samples)
+    bits = {rule: 1 << bit for bit, rule in enumerate(rules)}
     reasons = list(dict.fromkeys((*STOP_REASONS, *(each.stop_reason for *_, each in each_answer(samples)))))
     yield _element("all", {
         "rules": rules,
@@ -61,8 +62,8 @@ def embed(cells: Sequence[Cell], samples: Samples) -> Iterator[str]:
     for number, cell in enumerate(cells):
         columns = Columns()
         for _, result, answer, grading in each_answer({cell.name: samples[cell.name]}):
-            _append(columns, places[result.sample], answer, grading, rules, reasons)
-        yield _element(str(number), asdict(columns))
+            _append(columns, places[result.sample], answer, grading, bits, reasons)
+        yield _element(str(number), vars(columns))
 
 
 def _places(samples: Samples) -> dict[Question, int]:
@@ -87,7 +88,7 @@ def _head(cell: Cell, results: list[Result] | str) -> dict[str, Any]:
 
 
 def _append(
-    columns: Columns, place: int, answer: int, grading: Grading, rules: Sequence[str], reasons: Sequence[str]
+    columns: Columns, place: int, answer: int, grading: Grading, bits: Mapping[str, int], reasons: Sequence[str]
 ) -> None:
     if grading.thought is not None:
         columns.thought[len(columns.question)] = grading.thought
@@ -97,8 +98,8 @@ def _append(
     columns.extracted.append(grading.extracted)
     columns.tokens.append(grading.completion_tokens)
     graded = verdicts(grading)
-    columns.known.append(sum(1 << bit for bit, rule in enumerate(rules) if rule in graded))
-    columns.right.append(sum(1 << bit for bit, rule in enumerate(rules) if graded.get(rule)))
+    columns.known.append(sum([bits[rule] for rule in graded]))
+    columns.right.append(sum([bits[rule] for rule, right in graded.items() if right]))
     columns.flags.append(STRICT * grading.strict + RUN_ON * grading.run_on + FITS * grading.fits)
     columns.stop.append(reasons.index(grading.stop_reason))
 
