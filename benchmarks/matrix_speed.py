@@ -41,13 +41,16 @@ def ours(overrides: list[str], folder: Path, logs: Path) -> dict[str, Any]:
     done = chattpl(
         ["-m", "experiment=glob(*)", "eval.format=chat,raw", *overrides, f"output_root={folder}"], logs / "chattpl.log"
     )
-    reports = [json.loads(path.read_text()) for path in folder.glob("*/models/*/train.json")]
+    reports = {path.parent.name: json.loads(path.read_text()) for path in folder.glob("*/models/*/train.json")}
     cells = [json.loads(path.read_text()) for path in folder.glob("*/eval/*/summary.json")]
     steps = {
-        script: max(report["steps"] for report in reports if report["inputs"]["method"] == method)
-        for method, script in (("sft", "sft.py"), ("grpo", "grpo.py"))
+        f"{method}.py": max(report["steps"] for name, report in reports.items() if name.startswith(method))
+        for method in ("sft", "grpo")
     }
-    parts = {"trainings": sum(report["seconds"] for report in reports), "cells": sum(cell["seconds"] for cell in cells)}
+    parts = {
+        "trainings": sum(report["seconds"] for report in reports.values()),
+        "cells": sum(cell["seconds"] for cell in cells),
+    }
     assert len(cells) == EVALUATIONS, "a cell is missing"
     return {"seconds": done.seconds, "steps": steps, "made_with": made_with(), **parts}
 
@@ -85,6 +88,7 @@ def section(title: str, kept: dict[str, Any]) -> str:
     matrix = kept["chattpl"]
     lines.append(f"| chattpl, the matrix with its report | 1 | {matrix['seconds']:.0f} |")
     lines.append(f"| of these the trainings | | {matrix['trainings']:.0f} |")
+    lines.append(f"| of these the evaluations | | {matrix['cells']:.0f} |")
     if "scripts" in kept:
         counts = {"SFT": 3, "GRPO": 2, "evaluation": EVALUATIONS}
         whole = 0.0

@@ -28,6 +28,7 @@ from typing import Any
 
 import torch
 from hydra import compose, initialize_config_dir
+from sections import replace_section
 from transformers import AutoModelForCausalLM
 
 from chattpl import hydra_app
@@ -265,17 +266,6 @@ def section(setting: Setting, pool: EnginePool) -> str:
     return f"## {setting.title}\n\n" + "\n".join(lines) + "\n"
 
 
-def write(text: str) -> None:
-    """Put a section into the table's file, in place of the one with its title."""
-    path = Path(__file__).with_suffix(".md")
-    old = path.read_text(encoding="utf-8") if path.is_file() else INTRODUCTION
-    first, *sections = old.split("\n## ")
-    kept = {each.partition("\n")[0]: each.strip() for each in sections}
-    title, _, _ = text.removeprefix("## ").partition("\n")
-    kept[title] = text.removeprefix("## ").strip()
-    path.write_text("\n\n## ".join([first.strip(), *kept.values()]) + "\n", encoding="utf-8")
-
-
 def memory(options: argparse.Namespace) -> None:
     """Print the peak of three steps of each method, the engine being asleep beside them."""
     pool = EnginePool()
@@ -313,7 +303,7 @@ def main() -> None:
         for rate in options.rates:
             text = section(Setting(options, method, rate), pool)
             print(text, flush=True)
-            write(text)
+            replace_section(Path(__file__).with_suffix(".md"), INTRODUCTION, text)
 
 
 if __name__ == "__main__":
