@@ -76,7 +76,7 @@ def batching(model: PreTrainedModel, job: TrainingJob, longest: int, bf16: bool)
     chosen = fitting(footprint, memory, longest, job.hyperparameters.get("gradient_checkpointing"))
     token = footprint.token_checkpointed if chosen.checkpointing else footprint.token
     logger.info(
-        "micro-batches of up to %d tokens, %s checkpointing: of %.1f GiB, weights and optimizer take %.1f, a token %.4f",
+        "micro-batches of up to %d tokens, %s checkpointing: of %.1f GiB, the weights take %.1f, a token %.4f",
         chosen.tokens, "with" if chosen.checkpointing else "without", *(each / GIB for each in (memory, state, token)),
     )  # fmt: skip
     return chosen
