@@ -26,7 +26,7 @@ DEVIATION = 0.05  # relative, of a graph's result from that without one: roundin
 def rounded_tokens(tokens: int) -> int:
     """Up, by an eighth at most from 4,096 tokens on, so that few graphs serve all steps."""
     step = 512
-    while step * 16 < tokens:
+    while step * 8 < tokens:
         step *= 2
     return -(-tokens // step) * step
 
