@@ -60,8 +60,7 @@ def train_grpo(live: LiveJob, pool: EnginePool) -> tuple[PreTrainedModel, dict[s
         train_dataset=prepared.dataset,
         processing_class=live.tokenizer,
     )
-    most = min(plan.tokens, arguments.per_device_train_batch_size * (prepared.longest + length))
-    report = train(trainer, job, trainer.needs_rollouts, most if trainer.packs else None)
+    report = train(trainer, job, resumable=trainer.needs_rollouts)
     report |= {"samples": len(prepared.dataset), "dropped_samples": prepared.dropped}
     return trainer.model, report | _rollout_figures(report["log"], arguments)
 

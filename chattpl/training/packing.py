@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
-from transformers import AttentionInterface, PreTrainedModel
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+from transformers.masking_utils import flash_attention_mask
 
 logger = logging.getLogger(__name__)
 
@@ -137,7 +138,8 @@ def _varlen(grouped: bool) -> Callable[..., Tensor]:
     return attention
 
 
-AttentionInterface.register(NAME, attend)  # and no mask: transformers makes none for an attention that registers none
+AttentionInterface.register(NAME, attend)
+AttentionMaskInterface.register(NAME, flash_attention_mask)
 
 
 def use_packing(model: PreTrainedModel, sequences: Sequence[Sequence[int]]) -> bool:

@@ -29,8 +29,8 @@ class PackedPolicy(GRPOTrainer):
         super().__init__(**arguments)
         self._tokens = micro_batch
         prompts = self.train_dataset[:2]["prompt"]
-        self.packs = use_packing(self.model, [*prompts, *prompts][:2])
-        if self.ref_model is not None and self.packs:
+        self._packs = use_packing(self.model, [*prompts, *prompts][:2])
+        if self.ref_model is not None and self._packs:
             self.ref_model.set_attn_implementation(self.model.config._attn_implementation)
         self._sampling = False  # rollouts are being made
         self._scored: dict[str, Any] | None = None  # what the loss is computed of
@@ -70,7 +70,7 @@ class PackedPolicy(GRPOTrainer):
         """Of the completions, which are the last `logits_to_keep` columns of `input_ids` (rollouts, tokens)."""
         if self._sampling and model is self.model:  # these are computed with the loss
             return input_ids.new_zeros((len(input_ids), logits_to_keep), dtype=torch.float32), None, None
-        if not self.packs:
+        if not self._packs:
             scored: tuple[Tensor, Tensor | None, Tensor | None] = super()._get_per_token_logps_and_entropies(
                 model, input_ids, attention_mask, logits_to_keep, batch_size, compute_entropy, **others
             )
