@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import Parameter
 
-from chattpl.training import optimizer
+from chattpl.training import compiling, optimizer
 from chattpl.training.optimizer import MasterAdamW, master_of
 
 SETTINGS = {"lr": 1e-3, "betas": (0.8, 0.95), "eps": 1e-6, "weight_decay": 0.1}
@@ -152,7 +152,9 @@ def test_where_nothing_can_be_compiled_the_update_is_done_without_and_says_so(mo
         raise RuntimeError
 
     monkeypatch.setattr(torch, "compile", broken)
-    optimizer._split_update.cache_clear()
-    assert optimizer._split_update("meta") is optimizer._split_adamw
-    assert "is not compiled" in caplog.text
-    optimizer._split_update.cache_clear()
+    compiling._works.cache_clear()
+    compiling.compiled.cache_clear()
+    assert compiling.compiled(optimizer._split_adamw, "cuda") is optimizer._split_adamw
+    assert "nothing is compiled" in caplog.text
+    compiling._works.cache_clear()
+    compiling.compiled.cache_clear()

@@ -15,8 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
-from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
-from transformers.masking_utils import flash_attention_mask
+from transformers import AttentionInterface, PreTrainedModel
 
 logger = logging.getLogger(__name__)
 
@@ -138,8 +137,7 @@ def _varlen(grouped: bool) -> Callable[..., Tensor]:
     return attention
 
 
-AttentionInterface.register(NAME, attend)
-AttentionMaskInterface.register(NAME, flash_attention_mask)
+AttentionInterface.register(NAME, attend)  # and no mask: transformers makes none for an attention without one
 
 
 def use_packing(model: PreTrainedModel, sequences: Sequence[Sequence[int]]) -> bool:
