@@ -20,6 +20,7 @@ def fused_layers(model: PreTrainedModel) -> Iterator[None]:
 
     What Liger replaces in the module of the architecture is put back at the end: other models of it are not changed.
     """
+    logging.getLogger("liger_kernel").setLevel(logging.ERROR)  # it names every backend that it was not built for
     try:
         from liger_kernel.transformers import monkey_patch
     except ImportError:

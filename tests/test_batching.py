@@ -1,0 +1,75 @@
+"""What a training takes of its device's memory, and how its steps are divided."""
+
+import json
+
+import pytest
+
+from chattpl.basemodel import EMBEDDED
+from chattpl.training.grpo import step_shape
+from chattpl.training.memory import GIB, Footprint, fitting
+
+QWEN3_4B = {"hidden_size": 2560, "num_hidden_layers": 36, "num_attention_heads": 32, "num_key_value_heads": 8,
+            "head_dim": 128, "intermediate_size": 9728}  # fmt: skip
+PARAMETERS = 4_022_468_096
+
+
+def four_billion(state=12, width=2):
+    return Footprint.of(QWEN3_4B, PARAMETERS * state, width)
+
+
+def test_a_step_of_sixteen_samples_of_4b_fits_on_80_gb_without_checkpointing():
+    chosen = fitting(four_billion(), 72 * GIB, 512, None)
+    assert not chosen.checkpointing
+    assert chosen.tokens > 3_300
+
+
+def test_what_a_token_leaves_is_as_measured_on_a_card():
+    """Training on 8,192 tokens at once took 58.7 GiB, of which 30 were weights, gradients and moments in bfloat16."""
+    assert four_billion(state=8).token * 8192 / GIB == pytest.approx(58.7 - PARAMETERS * 8 / GIB, rel=0.2)
+
+
+def test_layers_are_checkpointed_where_the_longest_sample_would_not_fit_otherwise():
+    chosen = fitting(four_billion(), 52 * GIB, 2048, None)
+    assert chosen.checkpointing
+    assert chosen.tokens >= 2048
+
+
+def test_what_is_configured_decides_about_checkpointing():
+    assert fitting(four_billion(), 72 * GIB, 512, True).checkpointing
+    assert not fitting(four_billion(), 52 * GIB, 2048, False).checkpointing
+
+
+def test_a_sample_is_never_divided_however_little_memory_there_is():
+    assert fitting(four_billion(), 8 * GIB, 700, None).tokens == 700
+
+
+def test_checkpointing_makes_micro_batches_larger():
+    plain, slim = (fitting(four_billion(), 72 * GIB, 512, chosen).tokens for chosen in (False, True))
+    assert slim > 5 * plain
+
+
+def test_a_model_without_grouped_keys_has_a_footprint_too():
+    config = json.loads((EMBEDDED / "config.json").read_text())
+    del config["num_key_value_heads"], config["head_dim"]
+    assert Footprint.of(config, 0, 4).token > 0
+
+
+# --- GRPO's steps
+
+
+def test_a_grpo_step_goes_in_the_largest_parts_that_fit():
+    fields = {"per_device_train_batch_size": 16, "gradient_accumulation_steps": 8}
+    assert step_shape(fields, 40) == {"per_device_train_batch_size": 32, "gradient_accumulation_steps": 4}
+
+
+def test_a_grpo_step_is_divided_to_the_single_rollout_where_it_must():
+    fields = {"per_device_train_batch_size": 16, "gradient_accumulation_steps": 8}
+    assert step_shape(fields, 0) == {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 128}
+
+
+@pytest.mark.parametrize(
+    "other", [{"loss_type": "bnpo"}, {"steps_per_generation": 4}, {"generation_batch_size": 32}]
+)  # fmt: skip
+def test_a_grpo_step_stays_as_configured_where_its_parts_matter(other):
+    fields = {"per_device_train_batch_size": 16, "gradient_accumulation_steps": 8, **other}
+    assert step_shape(fields, 40) == {}
