@@ -1,13 +1,14 @@
 """Steps without padding: the losses, gradients and log-probabilities of padded ones, whatever is computed at once."""
 
 import logging
+import shutil
 
 import pytest
 import torch
 from conftest import training_job
 from known_tokenizers import changeable, raw
 from safetensors.torch import load_file
-from transformers import AttentionInterface, AutoModelForCausalLM
+from transformers import AttentionInterface, AutoModelForCausalLM, FalconConfig, FalconForCausalLM
 from trl import GRPOConfig, GRPOTrainer, SFTConfig, SFTTrainer
 
 from chattpl.basemodel import EMBEDDED
@@ -20,6 +21,7 @@ from chattpl.training.packing import pieces_of, use_packing
 from chattpl.training.policy import PackedPolicy
 from chattpl.training.run import run_job
 from chattpl.training.sft import StepTrainer, step_batch
+from chattpl.training.trainer import LiveJob, load_model
 
 COMMON = {"use_cpu": True, "bf16": False, "report_to": "none", "dataloader_pin_memory": False,
           "gradient_checkpointing": False, "save_strategy": "no", "logging_steps": 1}  # fmt: skip
@@ -153,7 +155,7 @@ def test_a_model_that_looks_across_is_padded_and_it_is_said(rows, caplog):
             assert not use_packing(leaking, rows[:2]["input_ids"])
     finally:
         AttentionInterface.register(packing.NAME, packing.attend)
-    assert "looks from one packed sequence into another" in caplog.text
+    assert "another sequence before it changes one" in caplog.text
     assert leaking.config._attn_implementation == "sdpa"
 
 
@@ -168,6 +170,18 @@ def test_a_model_that_wants_more_of_its_attention_is_padded(rows, monkeypatch, c
     finally:
         AttentionInterface.register(packing.NAME, packing.attend)
     assert "a soft cap" in caplog.text
+
+
+def test_an_architecture_that_knows_no_other_attention_is_trained_on_padded_batches(tmp_path, caplog):
+    base = tmp_path / "falcon"
+    shutil.copytree(EMBEDDED, base, ignore=shutil.ignore_patterns("*.safetensors", "config.json"))
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": len(changeable("tiny"))}
+    FalconForCausalLM(FalconConfig(**sizes)).save_pretrained(base)
+    hyperparameters = {"max_steps": 1, "learning_rate": 1e-4, "per_device_train_batch_size": 8, "bf16": False}
+    job = training_job(tmp_path, "method=sft", hyperparameters=hyperparameters, base=str(base))
+    with caplog.at_level(logging.WARNING, packing.logger.name):
+        prepared = load_model(LiveJob.of(job))
+    assert prepared.config._attn_implementation == "sdpa"
 
 
 def test_a_sliding_window_hides_what_lies_before_it():

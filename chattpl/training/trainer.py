@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -72,13 +73,17 @@ def load_model(live: LiveJob) -> PreTrainedModel:
     Its attention is the one configured, else one that takes packed sequences.
     """
     vectormath.settle()
-    model = AutoModelForCausalLM.from_pretrained(
+    load = partial(
+        AutoModelForCausalLM.from_pretrained,
         live.job.base,
         dtype=getattr(torch, live.job.train_dtype),
-        attn_implementation=live.job.attn_implementation or packing.NAME,
         trust_remote_code=live.job.trust_remote_code,
         use_safetensors=True,
     )
+    try:
+        model = load(attn_implementation=live.job.attn_implementation or packing.NAME)
+    except (KeyError, ValueError, AttributeError):  # an architecture that knows its own kinds of attention alone
+        model = load(attn_implementation=live.job.attn_implementation)
     model.generation_config.eos_token_id = list(live.stop.token_ids)
     return model
 
