@@ -54,6 +54,12 @@ worked answers, all of them computed in float32. Then the share of weights that 
 in bfloat16; length and cosine of the whole change against float32's. What the second row leaves of float32 is owed to
 computing in bfloat16, not to the weights. GRPO trains on the rollouts of the float32 run, for a coin's rewards; its
 own loss is near zero and says little.
+
+Sections that end in cuda were made on one H100 (torch 2.11.0+cu130, transformers 5.17.0, trl 1.16.0). On the 0.5B the
+second row shows what bfloat16's forward and backward pass cost by themselves: on a CPU, the gradient of six samples
+has a cosine of .9993 with that in float32, yet one or two of a hundred of its signs differ, and of the keys' biases,
+whose gradients are all but zero, one in five. AdamW makes every weight's first steps equally long, however small its
+gradient is.
 """
 OTHERS = 32  # samples at the end of the training set, which a dozen steps do not reach
 PRECISIONS = {

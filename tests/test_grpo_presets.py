@@ -60,7 +60,7 @@ def test_a_preset_trains(preset, micro_model, tmp_path, engine, monkeypatch):
     monkeypatch.setattr(
         "chattpl.training.grpo._reward", lambda *_: lambda completion_ids, **_: [sum(ids) % 2 for ids in completion_ids]
     )
-    short = ["max_steps=4", "per_device_train_batch_size=8", "num_generations=4", "max_completion_length=6"]
+    short = ["max_steps=4", "per_device_train_batch_size=8", "num_generations=4", "max_completion_length=40"]
     overrides = [f"grpo.{each}" for each in short]
     job = training_job(
         tmp_path, "method=grpo", f"grpo_preset={preset}", "train.format=raw", "task.train_limit=16",

@@ -1,6 +1,5 @@
 """How GRPO scores its rollouts: without padding, and each once where the policy is still the one that made them."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -34,6 +33,7 @@ class PackedPolicy(GRPOTrainer):
             self.ref_model.set_attn_implementation(self.model.config._attn_implementation)
         self._sampling = False  # rollouts are being made
         self._scored: dict[str, Any] | None = None  # what the loss is computed of
+        self._corrections: list[tuple[Tensor, Tensor]] = []  # of a step so far: differences, weights
 
     @property
     def _on_policy(self) -> bool:
@@ -43,12 +43,11 @@ class PackedPolicy(GRPOTrainer):
 
     def _generate_and_score_completions(self, inputs: Any) -> dict[str, Any]:
         self._sampling = self._on_policy and self.vllm_importance_sampling_correction
-        before = {name: list(values) for name, values in self._metrics["train"].items()}
         output: dict[str, Any] = super()._generate_and_score_completions(inputs)
         if self._sampling:
             del output["old_per_token_logps"], output["importance_sampling_ratio"]
             for name in [each for each in self._metrics["train"] if each.startswith("sampling/")]:
-                self._metrics["train"][name] = before.get(name, [])
+                self._metrics["train"][name].pop()
             self._sampling = False
         return output
 
@@ -65,43 +64,52 @@ class PackedPolicy(GRPOTrainer):
 
     def _get_per_token_logps_and_entropies(
         self, model: Any, input_ids: Tensor, attention_mask: Tensor, logits_to_keep: int, batch_size: int | None = None,
-        compute_entropy: bool = False, **others: Any,
+        compute_entropy: bool = False, compute_aux_loss: bool = False, **others: Any,
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:  # fmt: skip
         """Of the completions, which are the last `logits_to_keep` columns of `input_ids` (rollouts, tokens)."""
         if self._sampling and model is self.model:  # these are computed with the loss
             return input_ids.new_zeros((len(input_ids), logits_to_keep), dtype=torch.float32), None, None
         if not self._packs:
             scored: tuple[Tensor, Tensor | None, Tensor | None] = super()._get_per_token_logps_and_entropies(
-                model, input_ids, attention_mask, logits_to_keep, batch_size, compute_entropy, **others
+                model,
+                input_ids,
+                attention_mask,
+                logits_to_keep,
+                batch_size,
+                compute_entropy,
+                compute_aux_loss,
+                **others,
             )
         else:
-            scored = *self._packed_scores(model, input_ids, attention_mask.bool(), logits_to_keep), None
+            routing = {"output_router_logits": True} if compute_aux_loss else {}
+            scored = self._packed_scores(model, input_ids, attention_mask.bool(), logits_to_keep, routing)
         if self._scored is not None and self._scored.get("sampling_per_token_logps") is not None:
             self._correct(self._scored, scored[0].detach())
         return scored
 
-    def _packed_scores(self, model: Any, ids: Tensor, mask: Tensor, keep: int) -> tuple[Tensor, Tensor]:
-        """Log-probability and entropy of each completion's tokens, (rollouts, `keep`), 0 where there is none."""
-        lengths = mask.sum(1).tolist()
-        most = self._tokens if not torch.is_grad_enabled() else sum(lengths)
-        parts = [
-            self._piece(model, ids[piece], mask[piece], lengths[piece], keep) for piece in pieces_of(lengths, most)
-        ]
-        logps, entropies = (torch.cat(each) for each in zip(*parts, strict=True))
-        return logps, entropies
+    def _packed_scores(
+        self, model: Any, ids: Tensor, mask: Tensor, keep: int, routing: dict[str, bool]
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Log-probability and entropy of each completion's tokens, (rollouts, `keep`), 0 where there is none.
 
-    def _piece(self, model: Any, ids: Tensor, mask: Tensor, lengths: Sequence[int], keep: int) -> tuple[Tensor, Tensor]:
-        answer = torch.zeros_like(mask)
-        answer[:, -keep:] = mask[:, -keep:]
-        labels = ids.masked_fill(~answer, -100)[mask][None]
-        with self.accelerator.autocast():
-            outputs = model(**packed_row(lengths, ids[mask][None]), labels=labels, fused_lm_head=True)
-        zeros = outputs.log_probs.new_zeros(mask.shape)
-        found = (
-            torch.cat([zeros[0, :1], each[0]]) for each in (outputs.log_probs, outputs.entropy)
-        )  # each its token's
-        logps, entropies = (zeros.masked_scatter(mask, each)[:, -keep:] for each in found)
-        return logps, entropies
+        The third is the load-balancing loss of a mixture of experts.
+        """
+        lengths = mask.sum(1).tolist()
+        most = sum(lengths) if torch.is_grad_enabled() else self._tokens
+        logps: list[Tensor] = []
+        entropies: list[Tensor] = []
+        aux: list[Tensor] = []
+        for piece in pieces_of(lengths, most):
+            row = packed_row(lengths[piece], ids[piece][mask[piece]][None])
+            answer = torch.nn.functional.pad(mask[piece, -keep:], (mask.shape[1] - keep, 0))
+            labels = row["input_ids"].masked_fill(~answer[mask[piece]][None], -100)
+            with self.accelerator.autocast():
+                outputs = model(**row, labels=labels, fused_lm_head=True, **routing)
+            aux.append(outputs.aux_loss)
+            for found, kept in ((outputs.log_probs, logps), (outputs.entropy, entropies)):
+                own = torch.nn.functional.pad(found[0], (1, 0))  # a token's score stands where the one before it is
+                kept.append(own.new_zeros(mask[piece].shape).masked_scatter(mask[piece], own)[:, -keep:])
+        return torch.cat(logps), torch.cat(entropies), torch.stack(aux).mean() if routing else None
 
     def _correct(self, inputs: dict[str, Any], logps: Tensor) -> None:
         """Put the weight of each rollout, or of each token, into `inputs`, as TRL does where it scores them first."""
@@ -109,10 +117,7 @@ class PackedPolicy(GRPOTrainer):
             return
         mask = _generated(inputs)
         difference = torch.nan_to_num((logps - inputs["sampling_per_token_logps"]) * mask, nan=0.0)
-        self._metrics["train"]["sampling/sampling_logp_difference/mean"].append(
-            (difference.abs().sum() / mask.sum().clamp(min=1)).item()
-        )
-        mode = self.vllm_importance_sampling_mode
+        far, mode = difference.abs(), self.vllm_importance_sampling_mode
         if mode in SEQUENCES:
             difference = difference.sum(dim=-1, keepdim=True)
         least, most = self.vllm_importance_sampling_clip_min, self.vllm_importance_sampling_clip_max
@@ -121,8 +126,23 @@ class PackedPolicy(GRPOTrainer):
             bounded = weight.clamp(min=least, max=most)
         weight = weight * (weight == bounded) if mode in MASKS else bounded
         inputs["importance_sampling_ratio"] = weight
-        weights = weight if mode in SEQUENCES else weight[mask.bool()]
-        self._metrics["train"]["sampling/importance_sampling_ratio/mean"].append(weights.mean().item())
+        weights = weight.flatten() if mode in SEQUENCES else weight[mask.bool()]
+        self._corrections.append((far[mask.bool()], weights))
+        if len(self._corrections) == self.current_gradient_accumulation_steps:
+            self._log_corrections()
+
+    def _log_corrections(self) -> None:
+        """Over a step, as TRL does where it corrects before the step."""
+        far, weights = (torch.cat(each) for each in zip(*self._corrections, strict=True))
+        self._corrections.clear()
+        if not len(far):  # no rollout ended, and those that are cut off do not count
+            return
+        for name, value in (
+            ("sampling_logp_difference/mean", far.mean()), ("sampling_logp_difference/max", far.max()),
+            ("importance_sampling_ratio/min", weights.min()), ("importance_sampling_ratio/mean", weights.mean()),
+            ("importance_sampling_ratio/max", weights.max()),
+        ):  # fmt: skip
+            self._metrics["train"][f"sampling/{name}"].append(value.item())
 
 
 def _generated(inputs: dict[str, Any]) -> Tensor:
