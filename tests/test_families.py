@@ -222,7 +222,7 @@ def test_a_test_that_was_told_is_not_told_again(study):
     assert "* Model" not in section(page_of(study), MATCHED)
     found = found_in(study, "matched")
     assert "own format" in brief(found)
-    assert brief(Findings([], [], [], [], [])) == ""
+    assert brief(find([])) == ""
 
 
 def test_in_short_counts_what_is_beyond_chance(study):

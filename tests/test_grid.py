@@ -7,7 +7,7 @@ import yaml
 from conftest import ROOT, configuration, run_main
 
 from chattpl.basemodel import EMBEDDED
-from chattpl.formats import ChatFields, RawFields, make_format
+from chattpl.formats import ChatFields, make_format
 
 GRID = yaml.safe_load((ROOT / "conf/grid/ptst.yaml").read_text(encoding="utf-8"))
 INSTRUCTION = "End with a number."
@@ -28,12 +28,6 @@ def test_it_adds_five_formats_and_leaves_those_that_ship():
     assert len(GRID) == 5
     assert {*GRID, "chat", "raw"} <= {*configuration("grid=ptst").formats}
     assert not {*GRID} & {*configuration().formats}
-
-
-def test_every_key_of_its_formats_is_written_down():
-    kinds = {"chat": ChatFields, "raw": RawFields}
-    for values in GRID.values():
-        assert set(values) == set(kinds[values["kind"]]().to_dict())
 
 
 def test_each_template_has_the_same_prompt_in_training_and_evaluation(previews):

@@ -151,11 +151,10 @@ def use_packing(model: PreTrainedModel, sequences: Sequence[Sequence[int]]) -> b
     packing = model.config._attn_implementation
     if packing not in (NAME, *FASTER):
         return False
-    own = "sdpa" if model._supports_sdpa else "eager"
     first, second = (torch.tensor(each[:PROBE], device=model.device) for each in sequences[:2])
     try:
         behind, behind_another = (_hidden_behind(model, each, second) for each in (first, first.flip(0).roll(1)))
-        model.set_attn_implementation(own)
+        use_own_attention(model)
         alone = _hidden(model, {"input_ids": second[None], "use_cache": False})
     except Exception as error:  # whatever an architecture makes of what it does not know
         reason = f"{type(error).__name__}: {error}"
@@ -165,9 +164,15 @@ def use_packing(model: PreTrainedModel, sequences: Sequence[Sequence[int]]) -> b
             model.set_attn_implementation(packing)
             return True
         reason = f"another sequence before it changes one by {leak:.2g}, packing by {far:.2g}"
-    model.set_attn_implementation(own)
+    use_own_attention(model)
     logger.warning("training pads its batches: %s cannot be packed (%s)", type(model).__name__, reason)
     return False
+
+
+def use_own_attention(model: PreTrainedModel) -> None:
+    """Leave packed attention, which takes packed sequences alone, for the one that transformers would choose."""
+    if model.config._attn_implementation in (NAME, *FASTER):
+        model.set_attn_implementation("sdpa" if model._supports_sdpa else "eager")
 
 
 def _hidden_behind(model: PreTrainedModel, first: Tensor, second: Tensor) -> Tensor:

@@ -148,6 +148,7 @@ def train(trainer: Trainer, job: TrainingJob, resumable: Callable[[], bool] = la
     if trainer.state.global_step < trainer.state.max_steps:
         signals.raise_pending()
         raise UserError(f"{job.method}.*: {len(trainer.train_dataset)} training samples do not fill one batch")
+    packing.use_own_attention(trainer.model)
     seconds, history = round(clock.seconds, 2), trainer.state.log_history
     return {
         "seconds": seconds,
