@@ -110,6 +110,14 @@ test_limit: 8
 """
 
 
+@pytest.fixture(scope="session", autouse=True)
+def settled() -> None:
+    """The same bits from every test, whichever comes first."""
+    from chattpl import vectormath
+
+    vectormath.settle()
+
+
 @pytest.fixture(scope="session")
 def micro_model(tmp_path_factory) -> Path:
     """The embedded model's tokenizer with one layer of random weights: a cell of it takes seconds."""

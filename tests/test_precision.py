@@ -129,7 +129,7 @@ def loss_of(model, example) -> float:
 
 def test_masters_learn_what_float32_weights_learn_and_bfloat16_alone_does_not(trained_loss):
     float32, masters, alone = (trained_loss(*each) for each in ([], MASTERS, ALONE))
-    assert masters == pytest.approx(float32, rel=0.01)
+    assert masters == pytest.approx(float32, rel=0.02)
     assert alone != pytest.approx(float32, rel=0.05)
 
 

@@ -40,6 +40,7 @@ class LogProbs(torch.autograd.Function):
         """
         device = hidden.device.type
         kind = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
+        kind = torch.float32 if device == "cpu" else kind  # only a GPU's kernels take half precision and give float32
         matrix = weight.to(kind)
         shape = scale / temperature, None if softcap is None else softcap / temperature
         found = [
@@ -75,11 +76,10 @@ class LogProbs(torch.autograd.Function):
 
 
 def _logits(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """(tokens, vocabulary) in float32; only a GPU's kernels take half precision and give float32."""
-    if hidden.device.type == "cuda" and hidden.dtype != torch.float32:
-        logits = torch.mm(hidden, weight.t(), out_dtype=torch.float32)
-    else:
-        logits = hidden.float() @ weight.t().float()
+    """(tokens, vocabulary) in float32."""
+    logits = (
+        hidden @ weight.t() if hidden.dtype == torch.float32 else torch.mm(hidden, weight.t(), out_dtype=torch.float32)
+    )
     return logits if bias is None else logits + bias
 
 
@@ -118,10 +118,10 @@ def _parts(tokens: int, vocabulary: int) -> list[slice]:
 
 
 def _add_product(total: Tensor, one: Tensor, other: Tensor) -> None:
-    if one.device.type == "cuda" and one.dtype != torch.float32:
-        torch.addmm(total, one, other, out_dtype=torch.float32, out=total)
+    if one.dtype == torch.float32:
+        total.addmm_(one, other)
     else:
-        total.addmm_(one.float(), other.float())
+        torch.addmm(total, one, other, out_dtype=torch.float32, out=total)
 
 
 def score_in_float32(trainer: Trainer) -> None:
