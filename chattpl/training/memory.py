@@ -74,10 +74,9 @@ def batching(model: PreTrainedModel, job: TrainingJob, longest: int, bf16: bool)
     footprint = Footprint.of(model.config.get_text_config().to_dict(), state, width)
     memory = _available(job.device)
     chosen = fitting(footprint, memory, longest, job.hyperparameters.get("gradient_checkpointing"))
-    token = footprint.token_checkpointed if chosen.checkpointing else footprint.token
     logger.info(
-        "micro-batches of up to %d tokens, %s checkpointing: of %.1f GiB, the weights take %.1f, a token %.4f",
-        chosen.tokens, "with" if chosen.checkpointing else "without", *(each / GIB for each in (memory, state, token)),
+        "micro-batches of up to %d tokens, %s checkpointing, in %.0f GiB",
+        chosen.tokens, "with" if chosen.checkpointing else "without", memory / GIB,
     )  # fmt: skip
     return chosen
 

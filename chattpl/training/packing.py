@@ -9,7 +9,6 @@ import inspect
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
-from itertools import pairwise
 from typing import Any
 
 import torch
@@ -103,9 +102,9 @@ def attend(
         window = -1 if sliding_window is None else sliding_window - 1
         attention = _varlen(query.shape[1] != key.shape[1])
         return attention(*rows, cu_seq_lens_q, max_length_q, window, scaling)[None], None
-    bounds = pairwise(cu_seq_lens_q.tolist())
-    spans = [slice(start, end) for start, end in bounds]
-    each = [_sequence(query[:, :, span], key[:, :, span], value[:, :, span], sliding_window, scaling) for span in spans]
+    lengths = cu_seq_lens_q.diff().tolist()
+    parts = zip(*(tensor.split(lengths, dim=2) for tensor in (query, key, value)), strict=True)
+    each = [_sequence(queries, keys, values, sliding_window, scaling) for queries, keys, values in parts]
     return torch.cat(each, dim=2).transpose(1, 2), None
 
 
