@@ -172,6 +172,14 @@ def test_a_model_that_wants_more_of_its_attention_is_padded(rows, monkeypatch, c
     assert "a soft cap" in caplog.text
 
 
+def test_a_model_that_drops_attention_at_random_is_padded(rows, caplog):
+    forgetful = model()
+    forgetful.config.attention_dropout = 0.1
+    with caplog.at_level(logging.WARNING, packing.logger.name):
+        assert not use_packing(forgetful, rows[:2]["input_ids"])
+    assert "at random" in caplog.text
+
+
 def test_an_architecture_that_knows_no_other_attention_is_trained_on_padded_batches(tmp_path, caplog):
     base = tmp_path / "falcon"
     shutil.copytree(EMBEDDED, base, ignore=shutil.ignore_patterns("*.safetensors", "config.json"))

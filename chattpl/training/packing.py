@@ -23,6 +23,7 @@ FASTER = ("flash_attention_2", "flash_attention_3")  # other implementations tha
 FAR = 0.1  # relative distance of hidden states of the same tokens under two kernels: rounding stays far below it
 LEAK = {torch.float32: 1e-4}  # relative change with another sequence before: with the same kernel there is almost none
 HALF_LEAK = 0.03
+DROPOUTS = ("attention_dropout", "attn_pdrop")  # in a model's configuration
 PROBE = 64  # tokens of each sequence that packing is tried on
 
 
@@ -152,6 +153,8 @@ def use_packing(model: PreTrainedModel, sequences: Sequence[Sequence[int]]) -> b
         return False
     first, second = (torch.tensor(each[:PROBE], device=model.device) for each in sequences[:2])
     try:
+        if any(getattr(model.config, name, 0) for name in DROPOUTS):
+            raise NotImplementedError("it drops attention at random")
         behind, behind_another = (_hidden_behind(model, each, second) for each in (first, first.flip(0).roll(1)))
         use_own_attention(model)
         alone = _hidden(model, {"input_ids": second[None], "use_cache": False})
