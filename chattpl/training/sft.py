@@ -43,6 +43,7 @@ def train_sft(live: LiveJob, pool: EnginePool) -> tuple[PreTrainedModel, dict[st
         job,
         SFTConfig,
         include_num_input_tokens_seen="all",
+        dataset_kwargs={"skip_prepare_dataset": True},  # it holds token ids and labels, of samples that fit
         gradient_checkpointing=plan.checkpointing,
         per_device_train_batch_size=values("per_device_train_batch_size") * values("gradient_accumulation_steps"),
         gradient_accumulation_steps=1,
