@@ -137,8 +137,7 @@ def train(trainer: Trainer, job: TrainingJob, resumable: Callable[[], bool] = la
         logger.info("resuming from %s", checkpoint.name)
     trainer.remove_callback(PrinterCallback)
     _choose_optimizer(trainer, job)
-    if trainer.args.bf16 or job.train_dtype != "float32":
-        score_in_float32(trainer)
+    score_in_float32(trainer)
     clock = Clock(checkpoint)
     for callback in (Checkpoints(resumable), LogProgress(), clock):
         trainer.add_callback(callback)
