@@ -1,5 +1,6 @@
 """The command line as a user types it, started by the benchmarks in processes of their own."""
 
+import argparse
 import os
 import shutil
 import subprocess
@@ -89,6 +90,23 @@ def gpu() -> str | None:
         return None
     asked = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader", "--id=0"]
     return subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip() or None
+
+
+def add_study_options(parser: argparse.ArgumentParser) -> None:
+    """What is trained on what: `study_overrides` turns it into overrides."""
+    parser.add_argument("--config", default="tiny")
+    parser.add_argument("--model", type=Path)
+    parser.add_argument("--task", default="arithmetic")
+    parser.add_argument("--source", type=Path)
+    parser.add_argument("--overrides", nargs="+", default=[])
+
+
+def study_overrides(options: argparse.Namespace) -> list[str]:
+    """chattpl's overrides for the options of `add_study_options`; those given by hand come last."""
+    chosen = [f"model={options.config}", f"task={options.task}"]
+    chosen += [f"model.path={options.model.resolve()}"] if options.model else []
+    chosen += [f"task.source={options.source.resolve()}"] if options.source else []
+    return [*chosen, *options.overrides]
 
 
 @contextmanager

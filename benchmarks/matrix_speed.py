@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from commands import chattpl, stock
+from commands import add_study_options, chattpl, stock, study_overrides
 from sections import machine, made_with, replace_section
 from stock_data import Composed
 
@@ -103,19 +103,13 @@ def section(title: str, kept: dict[str, Any]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", default="tiny")
-    parser.add_argument("--model", type=Path)
-    parser.add_argument("--task", default="arithmetic")
-    parser.add_argument("--source", type=Path)
+    add_study_options(parser)
     parser.add_argument("--sides", nargs="+", default=["chattpl", "scripts"], choices=("chattpl", "scripts"))
     parser.add_argument("--sample", action="store_true")
-    parser.add_argument("--overrides", nargs="+", default=[])
     parser.add_argument("--logs", type=Path, default=Path(tempfile.gettempdir()) / "matrix_speed")
     options = parser.parse_args()
     options.logs.mkdir(parents=True, exist_ok=True)
-    overrides = [f"model={options.config}", f"task={options.task}", *options.overrides]
-    overrides += [f"model.path={options.model.resolve()}"] if options.model else []
-    overrides += [f"task.source={options.source.resolve()}"] if options.source else []
+    overrides = study_overrides(options)
     name = options.model.name if options.model else options.config
     title = ", ".join([name, options.task, machine(), *options.overrides])
     page, path = Path(__file__).with_suffix(".md"), Path(__file__).with_suffix(".json")

@@ -18,7 +18,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from commands import Done, chattpl, gpu, stock
+from commands import Done, add_study_options, chattpl, gpu, stock, study_overrides
 from sections import machine, made_with, replace_section
 from stock_data import Composed
 from training_tables import SIDES, Figures, section
@@ -52,9 +52,7 @@ class Bench:
 
     def __init__(self, options: argparse.Namespace):
         self.options = options
-        self.model = [f"model={options.config}", f"task={options.task}", "train_format=chat", *options.overrides]
-        self.model += [f"model.path={options.model.resolve()}"] if options.model else []
-        self.model += [f"task.source={options.source.resolve()}"] if options.source else []
+        self.model = ["train_format=chat", *study_overrides(options)]
 
     def sft_overrides(self, samples: int) -> list[str]:
         return [
@@ -150,10 +148,7 @@ def title_of(options: argparse.Namespace, part: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", default="tiny")
-    parser.add_argument("--model", type=Path)
-    parser.add_argument("--task", default="arithmetic")
-    parser.add_argument("--source", type=Path)
+    add_study_options(parser)
     parser.add_argument("--parts", nargs="+", default=["sft16", "sft64", "grpo"], choices=("sft16", "sft64", "grpo"))
     parser.add_argument("--sides", nargs="+", default=list(SIDES), choices=tuple(SIDES))
     parser.add_argument("--steps", type=int, default=20)
@@ -161,7 +156,6 @@ def main() -> None:
     parser.add_argument("--completions", type=int, default=64)
     parser.add_argument("--max-completion-length", type=int, default=256)
     parser.add_argument("--packed", nargs=2, type=int, default=[2, 2], help="rows at a time, accumulation")
-    parser.add_argument("--overrides", nargs="+", default=[])
     parser.add_argument("--logs", type=Path, default=Path(tempfile.gettempdir()) / "training_speed")
     options = parser.parse_args()
     options.logs.mkdir(parents=True, exist_ok=True)

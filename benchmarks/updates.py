@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from commands import add_study_options, study_overrides
 from hydra import compose, initialize_config_dir
 from sections import replace_section
 from transformers import AutoModelForCausalLM
@@ -116,13 +117,8 @@ class Setting:
     def job(self, folder: Path, values: dict[str, Any]) -> tuple[TrainingJob, CellPlan]:
         """The training with further `values`, those without a node being hyperparameters; and its cell."""
         keys = {key if "." in key else f"{self.method}.{key}": value for key, value in values.items()}
-        options = self.options
-        overrides = [f"model={options.config}", f"task={options.task}", f"method={self.method}"]
-        overrides += [f"device={options.device}"]
-        overrides += [f"model.path={options.model.resolve()}"] if options.model else []
-        overrides += [f"task.source={options.source.resolve()}"] if options.source else []
-        overrides += [f"{key}={value}" for key, value in keys.items()]
-        return job_of([*overrides, *options.overrides], folder)
+        ours = [f"method={self.method}", f"device={self.options.device}", *(f"{key}={keys[key]}" for key in keys)]
+        return job_of([*ours, *study_overrides(self.options)], folder)
 
     def values(self) -> dict[str, Any]:
         """What all precisions have in common."""
@@ -287,16 +283,12 @@ def memory(options: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", default="tiny")
-    parser.add_argument("--model", type=Path)
-    parser.add_argument("--task", default="arithmetic")
-    parser.add_argument("--source", type=Path)
+    add_study_options(parser)
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--methods", nargs="+", default=["sft", "grpo"])
     parser.add_argument("--rates", nargs="+", type=float, default=[None])
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--memory", action="store_true")
-    parser.add_argument("--overrides", nargs="+", default=[])
     options = parser.parse_args()
     logging.basicConfig(stream=sys.stderr, format="%(asctime)s  %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("chattpl").setLevel(logging.INFO)

@@ -3,13 +3,15 @@
 import json
 
 import pytest
+from transformers import GPT2Config, MambaConfig
 
 from chattpl.basemodel import EMBEDDED
+from chattpl.generation.memory import sizes
 from chattpl.training.grpo import step_shape
 from chattpl.training.memory import GIB, Footprint, fitting
 
 QWEN3_4B = {"hidden_size": 2560, "num_hidden_layers": 36, "num_attention_heads": 32, "num_key_value_heads": 8,
-            "head_dim": 128, "intermediate_size": 9728}  # fmt: skip
+            "head_dim": 128, "intermediate_size": 9728, "vocab_size": 151936}  # fmt: skip
 PARAMETERS = 4_022_468_096
 
 
@@ -46,6 +48,11 @@ def test_a_sample_is_never_divided_however_little_memory_there_is():
 def test_checkpointing_makes_micro_batches_larger():
     plain, slim = (fitting(four_billion(), 72 * GIB, 512, chosen).tokens for chosen in (False, True))
     assert slim > 5 * plain
+
+
+@pytest.mark.parametrize("config", [GPT2Config(n_layer=2, n_head=4, n_embd=64), MambaConfig(num_hidden_layers=2)])
+def test_an_architecture_with_names_of_its_own_has_a_footprint(config):
+    assert Footprint.of(sizes(config), 0, 2).token > 0
 
 
 def test_a_model_without_grouped_keys_has_a_footprint_too():

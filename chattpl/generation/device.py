@@ -1,6 +1,7 @@
 """The device that a process computes on: one GPU, or the CPU."""
 
 import functools
+import gc
 import logging
 import os
 import platform
@@ -66,6 +67,16 @@ def hardware(device: str) -> str:
         lines = []
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(names, platform.processor() or platform.machine())
+
+
+def gpu_bytes() -> tuple[int, int]:
+    """Bytes of the GPU's memory that are free, once PyTorch gave back what it keeps of earlier work; and in all."""
+    import torch
+
+    gc.collect()  # a trainer and its model hold each other
+    torch.cuda.empty_cache()
+    free, total = torch.cuda.mem_get_info()
+    return int(free), int(total)
 
 
 def conditions(device: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from chattpl.generation.base import EngineSpec
+from chattpl.generation.device import gpu_bytes
 from chattpl.generation.memory import (
     BATCH_TOKENS,
     GIB,
@@ -80,10 +81,7 @@ def _gpu_share(folder: Path, spec: EngineSpec) -> dict[str, Any]:
         return {"kv_cache_memory_bytes": int(spec.kv_cache_gib * GIB), "gpu_memory_utilization": share}
     if spec.gpu_memory_utilization is not None:
         return {"gpu_memory_utilization": spec.gpu_memory_utilization}
-    import torch
-
-    torch.cuda.empty_cache()  # of what was trained before in this process
-    free, total = torch.cuda.mem_get_info()
+    free, total = gpu_bytes()
     config = model_config(folder, spec.trust_remote_code)
     chosen = gpu_memory(total, free, weight_bytes(folder), config, spec.max_model_len)
     return {"kv_cache_memory_bytes": chosen.cache, "gpu_memory_utilization": chosen.utilization}

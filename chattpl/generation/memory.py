@@ -14,8 +14,8 @@ LENGTH = 1024  # of a middling sequence, prompt included, in tokens
 CPU_SEQUENCES = 256
 FLOATS = 5  # of 4 bytes, for each logit of a batch: logits, their probabilities and logarithms, noise, a copy
 GRAPHS = 2 * GIB  # CUDA's context, the CUDA graphs, the libraries' work space: measured 1.8 GiB
-# A training beside the engine keeps, for each 2 bytes of weights: weights (2), master weights (4), moments (2 + 4)
-# and gradients (2).
+# What a training beside the engine may take, in times the weights' bytes: six for weights, gradients and optimizer
+# state, which are twelve bytes a parameter (`chattpl.training.optimizer`), and one for its activations.
 TRAINING = 7
 STEP = GIB // 4  # the cache is a multiple of it, so that a few bytes more or less in use do not change it
 SPARE = 0.03  # of a GPU's memory: what fragments and what no estimate knows
@@ -115,13 +115,23 @@ def cpu_cache(config: Mapping[str, Any], max_model_len: int, free: int) -> int:
 
 
 def model_config(folder: Path, trust_remote_code: bool) -> dict[str, Any]:
-    """The fields that `Shape` reads, whatever the architecture calls them."""
+    """The `sizes` of the model in `folder`."""
     from transformers import AutoConfig
 
-    config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code).get_text_config()
-    names = ("num_hidden_layers", "hidden_size", "num_attention_heads", "vocab_size")
+    return sizes(AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code))
+
+
+def sizes(config: Any) -> dict[str, Any]:
+    """The fields that `Shape` reads, whatever the architecture calls them; one head where it has no attention.
+
+    Args:
+        config: a `transformers` configuration.
+    """
+    text = config.get_text_config()
+    names = ("num_hidden_layers", "hidden_size", "vocab_size")
     others = ("intermediate_size", "num_key_value_heads", "head_dim")
-    return {name: getattr(config, name) for name in names} | {name: getattr(config, name, None) for name in others}
+    found = {name: getattr(text, name) for name in names} | {name: getattr(text, name, None) for name in others}
+    return found | {"num_attention_heads": getattr(text, "num_attention_heads", None) or 1}
 
 
 def weight_bytes(folder: Path) -> int:

@@ -9,11 +9,12 @@ import psutil
 import torch
 from transformers import PreTrainedModel
 
+from chattpl.generation.device import gpu_bytes
+from chattpl.generation.memory import GIB, Shape, sizes
 from chattpl.training.job import TrainingJob
 
 logger = logging.getLogger(__name__)
 
-GIB = 2**30
 RESERVE = 0.1  # of the memory: for the allocator's gaps and what the arithmetic leaves out
 HEAD = 5 * GIB  # the output layer's working memory, its gradient in float32 included
 CPU_SHARE = 0.25  # of a CPU's memory that activations may take
@@ -37,19 +38,17 @@ class Footprint:
 
     @classmethod
     def of(cls, config: Mapping[str, Any], state: int, width: int) -> "Footprint":
-        """From the sizes in a model's `config.json`, the bytes of its `state` and those of an activation (`width`).
+        """From a model's `sizes`, the bytes of its `state` and those of an activation (`width`).
 
         What a layer keeps by token, in elements: its input and the residual before and after each norm (4 hidden),
         queries, keys and values before and after rotation and the attention's result (2 queries + 3 keys + queries),
         and gate, up and their product (3 intermediate).
         """
-        hidden, heads = config["hidden_size"], config["num_attention_heads"]
-        head = config.get("head_dim") or hidden // heads
-        keys = (config.get("num_key_value_heads") or heads) * head
-        layer = 4 * hidden + 3 * heads * head + 3 * keys + 3 * config["intermediate_size"]
-        layers = config["num_hidden_layers"]
-        sizes = (layer * layers, hidden * layers, layer)
-        return cls(state, *(size * width for size in sizes))
+        shape, heads = Shape.of(config), config["num_attention_heads"]
+        queries = shape.key_values * heads // (config.get("num_key_value_heads") or heads)
+        layer = 4 * shape.hidden + 3 * queries + 3 * shape.key_values + 3 * shape.intermediate
+        elements = (layer * shape.layers, shape.hidden * shape.layers, layer)
+        return cls(state, *(each * width for each in elements))
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ def batching(model: PreTrainedModel, job: TrainingJob, longest: int, bf16: bool)
     """
     width = 2 if bf16 or job.train_dtype != "float32" else 4
     state = sum(map(torch.numel, model.parameters())) * _state_bytes(job)
-    footprint = Footprint.of(model.config.get_text_config().to_dict(), state, width)
+    footprint = Footprint.of(sizes(model.config), state, width)
     memory = _available(job.device)
     chosen = fitting(footprint, memory, longest, job.hyperparameters.get("gradient_checkpointing"))
     logger.info(
@@ -101,5 +100,5 @@ def _available(device: str) -> float:
     """Bytes, in whole GiB so that two runs on one machine do the same."""
     if device == "cpu":
         return float(psutil.virtual_memory().total * CPU_SHARE // GIB * GIB)
-    free, _ = torch.cuda.mem_get_info()
+    free, _ = gpu_bytes()
     return float((free - HEAD) // GIB * GIB)

@@ -21,8 +21,8 @@ logger = logging.getLogger(__name__)
 NAME = "packed"  # of the attention, for transformers
 FASTER = ("flash_attention_2", "flash_attention_3")  # other implementations that know the boundaries of sequences
 FAR = 0.1  # relative distance of hidden states of the same tokens under two kernels: rounding stays far below it
-LEAK = {torch.float32: 1e-4}  # relative change with another sequence before: with the same kernel there is almost none
-HALF_LEAK = 0.03
+# Relative change with another sequence before: with the same kernel there is almost none.
+LEAK = {torch.float32: 1e-4, torch.bfloat16: 0.03, torch.float16: 0.03}
 DROPOUTS = ("attention_dropout", "attn_pdrop")  # in a model's configuration
 PROBE = 64  # tokens of each sequence that packing is tried on
 
@@ -145,13 +145,13 @@ AttentionInterface.register(NAME, attend)  # and no mask: transformers makes non
 def use_packing(model: PreTrainedModel, sequences: Sequence[Sequence[int]]) -> bool:
     """Whether the model keeps packed sequences apart. If it does not, it gets its own attention back, and it is said.
 
-    Tried on two `sequences` of token ids: whatever comes before the second must not change it, and it must come out as
-    it does alone in the model's own attention.
+    Tried on the first two `sequences` of token ids, or on one with itself: whatever comes before the second must not
+    change it, and it must come out as it does alone in the model's own attention.
     """
     packing = model.config._attn_implementation
     if packing not in (NAME, *FASTER):
         return False
-    first, second = (torch.tensor(each[:PROBE], device=model.device) for each in sequences[:2])
+    first, second = (torch.tensor(each[:PROBE], device=model.device) for each in [*sequences, *sequences][:2])
     try:
         if any(getattr(model.config, name, 0) for name in DROPOUTS):
             raise NotImplementedError("it drops attention at random")
@@ -162,7 +162,7 @@ def use_packing(model: PreTrainedModel, sequences: Sequence[Sequence[int]]) -> b
         reason = f"{type(error).__name__}: {error}"
     else:
         leak, far = (float((each - behind).norm() / behind.norm()) for each in (behind_another, alone))
-        if leak < LEAK.get(model.dtype, HALF_LEAK) and far < FAR:
+        if leak < LEAK[model.dtype] and far < FAR:
             model.set_attn_implementation(packing)
             return True
         reason = f"another sequence before it changes one by {leak:.2g}, packing by {far:.2g}"

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from trl import GRPOTrainer
 
+from chattpl.training.data import IGNORED
 from chattpl.training.packing import packed_row, pieces_of, use_packing
 
 MASKS = ("sequence_mask", "token_mask")  # of `vllm_importance_sampling_mode`: outside the bounds the weight is 0
@@ -27,8 +28,7 @@ class PackedPolicy(GRPOTrainer):
     def __init__(self, *, micro_batch: int, **arguments: Any):
         super().__init__(**arguments)
         self._tokens = micro_batch
-        prompts = self.train_dataset[:2]["prompt"]
-        self._packs = use_packing(self.model, [*prompts, *prompts][:2])
+        self._packs = use_packing(self.model, self.train_dataset[:2]["prompt"])
         if self.ref_model is not None and self._packs:
             self.ref_model.set_attn_implementation(self.model.config._attn_implementation)
         self._sampling = False  # rollouts are being made
@@ -102,7 +102,7 @@ class PackedPolicy(GRPOTrainer):
         for piece in pieces_of(lengths, most):
             row = packed_row(lengths[piece], ids[piece][mask[piece]][None])
             answer = torch.nn.functional.pad(mask[piece, -keep:], (mask.shape[1] - keep, 0))
-            labels = row["input_ids"].masked_fill(~answer[mask[piece]][None], -100)
+            labels = row["input_ids"].masked_fill(~answer[mask[piece]][None], IGNORED)
             with self.accelerator.autocast():
                 outputs = model(**row, labels=labels, fused_lm_head=True, **routing)
             aux.append(outputs.aux_loss)

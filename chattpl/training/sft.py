@@ -83,8 +83,7 @@ class StepTrainer(SFTTrainer):
     def __init__(self, *, micro_batch: int, **arguments: Any):
         super().__init__(**arguments)
         self._tokens = micro_batch
-        rows = self.train_dataset[:2]["input_ids"]
-        self._packs = use_packing(self.model, [*rows, *rows][:2])
+        self._packs = use_packing(self.model, self.train_dataset[:2]["input_ids"])
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
         """The summed loss of the step's micro-batches, each over the number of all tokens with a label."""
