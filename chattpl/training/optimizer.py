@@ -5,8 +5,9 @@ weight is the upper half of a float32 master, rounded half up, and the optimizer
 bytes a parameter: weight, gradient, rest and first moment two each, the second moment four.
 """
 
-import functools
-from collections.abc import Callable, Iterable
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,8 +15,19 @@ from torch import Tensor
 
 from chattpl.training.compiling import compiled
 
+logger = logging.getLogger(__name__)
+
 # Elements that are updated at a time. What is computed in float32 on the way stays small, on a CPU within its cache.
 CHUNKS = {"cpu": 1 << 16, "cuda": 1 << 26}
+
+
+@dataclass
+class _Kept:
+    """The update of a group of parameters as a graph, and where it reads the gradients and its numbers."""
+
+    places: tuple[int, ...]
+    graph: Any = None
+    numbers: Any = None
 
 
 class MasterAdamW(torch.optim.Optimizer):
@@ -42,6 +54,8 @@ class MasterAdamW(torch.optim.Optimizer):
         weight_decay: float = 1e-2,
     ):
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
+        self._graphs: dict[int, _Kept] = {}
+        self._capturable = True
         for parameter in (each for group in self.param_groups for each in group["params"]):
             if parameter.dtype not in (torch.bfloat16, torch.float32):
                 raise ValueError(f"a parameter of {parameter.dtype} cannot have a float32 master in these bits")
@@ -54,29 +68,60 @@ class MasterAdamW(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            numbers = functools.cache(functools.partial(_numbers, group))  # most parameters share theirs
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    self._update(parameter, numbers)
+            present = [each for each in group["params"] if each.grad is not None]
+            for parameter in present:
+                state = self.state[parameter]
+                if not state:
+                    state.update(_fresh_state(parameter))
+                state["step"] += 1
+            self._update_all(group, present)
         return loss
 
-    def _update(self, parameter: Tensor, numbers_of: Callable[[int, torch.device], Tensor]) -> None:
+    def _update_all(self, group: dict[str, Any], parameters: Sequence[Tensor]) -> None:
+        """On a GPU by a graph, once the gradients lie where they lay before: its kernels are short and many."""
+        numbers = {self.state[each]["step"]: torch.empty(0) for each in parameters}
+        places = tuple(each.grad.data_ptr() for each in parameters if each.grad is not None)
+        kept = self._graphs.get(id(group))
+        if kept is not None and kept.graph is not None and kept.places == places and len(numbers) == 1:
+            kept.numbers.copy_(_numbers(group, *numbers))
+            kept.graph.replay()
+            return
+        for step in numbers:
+            numbers[step] = _numbers(group, step).to(parameters[0].device)
+        for parameter in parameters:
+            self._update(parameter, numbers[self.state[parameter]["step"]])
+        if len(numbers) == 1 and parameters[0].device.type == "cuda" and self._capturable:
+            seen = kept is not None and kept.places == places
+            self._graphs[id(group)] = self._captured(parameters, places, *numbers.values()) if seen else _Kept(places)
+
+    def _captured(self, parameters: Sequence[Tensor], places: tuple[int, ...], numbers: Tensor) -> "_Kept":
+        graph = torch.cuda.CUDAGraph()
+        torch.cuda.synchronize()
+        try:
+            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+                for parameter in parameters:
+                    self._update(parameter, numbers)
+        except RuntimeError as error:
+            self._capturable = False
+            logger.warning("the optimizer goes without a CUDA graph: %s", str(error).splitlines()[0])
+            return _Kept(places)
+        return _Kept(places, graph, numbers)
+
+    def _update(self, parameter: Tensor, numbers: Tensor) -> None:
         state = self.state[parameter]
-        if not state:
-            state.update(_fresh_state(parameter))
-        state["step"] += 1
-        numbers = numbers_of(state["step"], parameter.device)
         changing = [parameter.detach(), state["exp_avg"], state["exp_avg_sq"]]
         update: Callable[..., None] = _adamw
         if "rest" in state:
             changing[:1] = [parameter.detach().view(torch.int16), state["rest"]]
             update = compiled(_split_adamw, parameter.device.type)
+        assert parameter.grad is not None
         flat = [parameter.grad.reshape(-1), *(tensor.view(-1) for tensor in changing)]
         for pieces in zip(*(tensor.split(CHUNKS[parameter.device.type]) for tensor in flat), strict=True):
             update(*pieces, numbers)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from `state_dict`, to the bit: PyTorch's own method would cast all state to bfloat16."""
+        self._graphs.clear()
         super().load_state_dict({**state_dict, "state": {}})
         for group, saved in zip(self.param_groups, state_dict["param_groups"], strict=True):
             for parameter, key in zip(group["params"], saved["params"], strict=True):
@@ -99,12 +144,11 @@ def _fresh_state(parameter: Tensor) -> dict[str, Any]:
     return state
 
 
-def _numbers(group: dict[str, Any], step: int, device: torch.device) -> Tensor:
+def _numbers(group: dict[str, Any], step: int) -> Tensor:
     """What the update needs beside the tensors, computed in float64 and of one shape, so that it is compiled once."""
     (beta1, beta2), rate = group["betas"], group["lr"]
     step_size, root = rate / (1 - beta1**step), (1 - beta2**step) ** 0.5
-    numbers = [1 - beta1, beta2, 1 - beta2, root, group["eps"], step_size, rate * group["weight_decay"]]
-    return torch.tensor(numbers).to(device, non_blocking=True)
+    return torch.tensor([1 - beta1, beta2, 1 - beta2, root, group["eps"], step_size, rate * group["weight_decay"]])
 
 
 def _adamw(grad: Tensor, weight: Tensor, exp_avg: Tensor, exp_avg_sq: Tensor, numbers: Tensor) -> None:

@@ -56,7 +56,7 @@ def train_sft(live: LiveJob, pool: EnginePool) -> tuple[PreTrainedModel, dict[st
         train_dataset=prepared.dataset,
         processing_class=live.tokenizer,
     )
-    report = train(trainer, job)
+    report = train(trainer, job, tokens=trainer.expected_tokens)
     tokens = int(trainer.state.num_input_tokens_seen)
     report |= {"samples": len(prepared.dataset), "dropped_samples": prepared.dropped, "tokens": tokens}
     return trainer.model, report
@@ -84,6 +84,16 @@ class StepTrainer(SFTTrainer):
         super().__init__(**arguments)
         self._tokens = micro_batch
         self._packs = use_packing(self.model, self.train_dataset[:2]["input_ids"])
+
+    @property
+    def expected_tokens(self) -> int | None:
+        """Of the largest micro-batches: four standard deviations above the mean. None where they are not packed."""
+        if not self._packs:
+            return None
+        lengths = torch.tensor([len(ids) for ids in self.train_dataset["input_ids"]]).double()
+        count = self.args.train_batch_size
+        usual = count * lengths.mean() + 4 * count**0.5 * lengths.std(correction=0)
+        return int(min(usual, count * lengths.max(), self._tokens))
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
         """The summed loss of the step's micro-batches, each over the number of all tokens with a label."""

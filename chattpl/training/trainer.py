@@ -4,7 +4,7 @@ import logging
 import shutil
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -30,6 +30,7 @@ from chattpl.tasks.loading import train_samples
 from chattpl.training import packing
 from chattpl.training.callbacks import Checkpoints, Clock, LogProgress, last_checkpoint
 from chattpl.training.fusing import fused_layers
+from chattpl.training.graphs import graphed_layers
 from chattpl.training.head import score_in_float32
 from chattpl.training.job import TrainingJob
 from chattpl.training.optimizer import MasterAdamW
@@ -114,7 +115,9 @@ def trainer_arguments(job: TrainingJob, kind: type, **ours: Any) -> Any:
         raise UserError(f"{job.method}.*: {kind.__name__} refuses the configuration: {reason}") from error
 
 
-def train(trainer: Trainer, job: TrainingJob, resumable: Callable[[], bool] = lambda: True) -> dict[str, Any]:
+def train(
+    trainer: Trainer, job: TrainingJob, resumable: Callable[[], bool] = lambda: True, tokens: int | None = None
+) -> dict[str, Any]:
     """Train to the end, from the last checkpoint if there is one, and round the weights to `job.dtype`.
 
     A signal that arrives meanwhile waits for a checkpoint; one that arrives in the last step waits on, for the end of
@@ -124,6 +127,7 @@ def train(trainer: Trainer, job: TrainingJob, resumable: Callable[[], bool] = la
         trainer: with everything but the callbacks.
         job: says where the checkpoints are.
         resumable: asked after a step, whether a checkpoint can be written there.
+        tokens: of the largest micro-batch to be expected, where they are packed and a GPU may repeat them as graphs.
 
     Returns:
         Fields of `chattpl.train_report.Curves`.
@@ -142,7 +146,11 @@ def train(trainer: Trainer, job: TrainingJob, resumable: Callable[[], bool] = la
     for callback in (Checkpoints(resumable), LogProgress(), clock):
         trainer.add_callback(callback)
     signals.defer()
-    with fused_layers(trainer.model) if job.device == "cuda" else nullcontext():
+    with ExitStack() as kernels:
+        if job.device == "cuda":
+            kernels.enter_context(fused_layers(trainer.model))
+            if tokens and not trainer.args.gradient_checkpointing:
+                kernels.enter_context(graphed_layers(trainer.model, tokens))
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if trainer.state.global_step < trainer.state.max_steps:
         signals.raise_pending()
