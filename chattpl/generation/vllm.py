@@ -1,5 +1,6 @@
 """vLLM in this process, on a GPU or on its CPU build."""
 
+import functools
 import gc
 import logging
 import os
@@ -138,6 +139,7 @@ def start_llm(arguments: dict[str, Any]) -> Any:
     from vllm import LLM
 
     _import_class(Path(arguments["model"]))
+    _keep_logprobs_numbers()
     while True:
         try:
             return LLM(**arguments)
@@ -166,6 +168,15 @@ def _import_class(folder: Path) -> None:
         known = ModelRegistry.models.get(architecture)
         if known is not None:
             ModelRegistry.register_model(architecture, known.load_model_cls())
+
+
+@functools.cache
+def _keep_logprobs_numbers() -> None:
+    """Spare the text of each token beside its log-probability, which vLLM makes wherever it looks for stop strings."""
+    from vllm.v1.engine.logprobs import LogprobsProcessor
+
+    with_text = LogprobsProcessor.from_new_request
+    LogprobsProcessor.from_new_request = lambda tokenizer, request: with_text(None, request)
 
 
 def _parameters(sampling: Sampling, n: int, seed: int | None) -> Any:

@@ -100,6 +100,7 @@ def trainer_arguments(job: TrainingJob, kind: type, **ours: Any) -> Any:
         "project": job.study,
         "disable_tqdm": not sys.stderr.isatty(),
         "dataloader_pin_memory": job.device != "cpu",
+        "accelerator_config": {"non_blocking": job.device != "cpu"},
         "logging_nan_inf_filter": False,
         **job.hyperparameters,
         "report_to": job.tracker,
