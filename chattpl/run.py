@@ -160,7 +160,9 @@ class CellRun:
         plan, staged = self.plan, evaluation.staged
         summary = read_summary(evaluation.folder / evaluation.manifest)
         shutil.rmtree(staged, ignore_errors=True)
-        shutil.copytree(evaluation.folder, staged, ignore=shutil.ignore_patterns(evaluation.manifest, "results.json"))
+        shutil.copytree(
+            evaluation.folder, staged, ignore=shutil.ignore_patterns(evaluation.manifest, "results.json", "*.eval")
+        )
         with logged(staged / "main.log"):
             logger.info("grading %s again", plan.cell.eval_name)
             kept = read_results(evaluation.folder / "results.json")
