@@ -54,7 +54,12 @@ def test_without_an_untrained_model_nothing_is_said_of_it(tmp_path):
     for eval_format, right in {"chat": 80, "raw": 20}.items():
         add_cell(tmp_path / "s", "sft_chat_template", eval_format, range(right))
     assert "untrained" not in printed(tmp_path / "s")
-    assert "80.0* [" in printed(tmp_path / "s")
+    assert re.search(r"80\.0\* +\[", printed(tmp_path / "s"))
+
+
+def test_figures_stand_below_each_other_whatever_their_marks(study):
+    lines = [line for line in printed(study).splitlines() if re.search(r"\[\d+, +\d+\]", line)]
+    assert len({line.index(".") for line in lines}) == 1
 
 
 def test_a_format_that_beats_one_of_two_others_is_not_marked(tmp_path):

@@ -39,7 +39,8 @@ def print_table(study: Study, console: Console | None = None) -> None:
     for words in ("model", "eval"):
         table.add_column(words, overflow="fold")
     for words in (*(("n",) if n_varies else ()), *FIGURES):
-        table.add_column(words, justify="right", no_wrap=True)
+        # Accuracies end in marks or nothing, so that figures stand below each other only from the left.
+        table.add_column(words, justify="left" if words == FIGURES[0] else "right", no_wrap=True)
     shared = ", ".join(f"{printable(words)} {printable(value)}" for words, value in study.labels.shared.items())
     format_width = min(WIDEST_FORMAT, max(len(printable(name)) for name in study.formats))
     model_width = WIDTH - OTHER_COLUMNS - format_width - (6 if n_varies else 0)
@@ -62,7 +63,7 @@ def _line(study: Study, cell: Cell, n_varies: bool) -> list[str]:
     return [
         wrap(cell.format, WIDEST_FORMAT),
         *((str(summary.n),) if n_varies else ()),
-        *(f"{percent(summary.accuracy)}{marks}", interval(summary.ci_low, summary.ci_high, digits=0)),
+        *(f"{percent(summary.accuracy):>5}{marks}", interval(summary.ci_low, summary.ci_high, digits=0)),
         *(percent(rate) for rate in rates),
     ]
 
