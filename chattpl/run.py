@@ -7,7 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from chattpl import progress
 from chattpl.artifacts import Artifact
+from chattpl.display import STAYS
 from chattpl.errors import UserError
 from chattpl.evaluation import Answers, Questions, ask, make_questions
 from chattpl.files import logged, write_json
@@ -18,6 +20,7 @@ from chattpl.generation.pool import EnginePool
 from chattpl.grading import figures, grade, grade_again
 from chattpl.manifests import read_summary
 from chattpl.plan import CellPlan
+from chattpl.progress import Work
 from chattpl.results import SCHEMA, Figures, Summary, read_results
 from chattpl.stages import STAGES
 from chattpl.tasks.loading import make_task
@@ -68,6 +71,15 @@ class CellRun:
         evaluation = self.plan.evaluation
         return not self._stage.evaluates or (evaluation.is_finished(self._overwrite) and self._is_graded(evaluation))
 
+    def works(self) -> list[Work]:
+        """What `run` would have to do, as far as that takes time."""
+        model, evaluation, works = self.plan.model, self.plan.evaluation, []
+        if self._stage.trains and model and not model.is_finished(self._overwrite):
+            works.append(self.plan.training_work)
+        if self._stage.evaluates and not evaluation.is_finished(self._overwrite):
+            works.append(self.plan.evaluation_work)
+        return works
+
     def run(self) -> None:
         """Train, evaluate and grade, as far as `stage` says and nothing finished lies there."""
         if self._stage.previews:
@@ -111,12 +123,12 @@ class CellRun:
 
         job = self.plan.training_job(model)
         write_json(model.work / "job.json", job.to_json())
-        with logged(model.work / "train.log"):
+        with progress.current().working(self.plan.training_work), logged(model.work / "train.log"):
             run_job(job, self._pool)
 
     def _evaluate(self) -> None:
         plan, staged = self.plan, self.plan.evaluation.staged
-        with logged(staged / "main.log"):
+        with progress.current().working(self.plan.evaluation_work), logged(staged / "main.log"):
             logger.info("evaluating %s", plan.cell.eval_name)
             self._record(staged)
             summary = self._answer_and_grade()
@@ -134,6 +146,7 @@ class CellRun:
         answers, repeats = Answers(plan.evaluation.work / "answers.jsonl"), asked.num_samples
         ask(engine, questions, sampling, answers, repeats=repeats, batch=asked.batch_size, seed=config.seed)
         decode = functools.partial(decode_completion, plan.encoding.tokenizer, stop=plan.stop)
+        progress.current().activity = "grading"
         results = grade(make_task(config.task), questions, answers, decode, repeats)
         write_json(plan.evaluation.staged / "results.json", [result.to_json() for result in results])
         return summary_of(plan, questions, figures(results, answers.seconds))
@@ -147,7 +160,9 @@ class CellRun:
         plan, staged = self.plan, evaluation.staged
         summary = read_summary(evaluation.folder / evaluation.manifest)
         shutil.rmtree(staged, ignore_errors=True)
-        shutil.copytree(evaluation.folder, staged, ignore=shutil.ignore_patterns(evaluation.manifest, "results.json"))
+        shutil.copytree(
+            evaluation.folder, staged, ignore=shutil.ignore_patterns(evaluation.manifest, "results.json", "*.eval")
+        )
         with logged(staged / "main.log"):
             logger.info("grading %s again", plan.cell.eval_name)
             kept = read_results(evaluation.folder / "results.json")
@@ -173,6 +188,7 @@ def _say(summary: Summary) -> None:
     logger.info(
         "%s: accuracy %.1f %% [%.1f, %.1f]", summary.cell,
         100 * summary.accuracy, 100 * summary.ci_low, 100 * summary.ci_high,
+        extra=STAYS,
     )  # fmt: skip
 
 

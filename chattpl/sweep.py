@@ -9,7 +9,7 @@ import contextlib
 import io
 import itertools
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,13 +21,16 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, open_dict
 
+from chattpl import progress
 from chattpl.artifacts import differences
 from chattpl.composer import Composer
 from chattpl.config import without_hydra
+from chattpl.display import shown
 from chattpl.errors import UserError
 from chattpl.files import make_folder
-from chattpl.job import outcome_of, prepare, reason
+from chattpl.job import IN_PROCESS, outcome_of, prepare, reason
 from chattpl.outcome import Outcome, journal
+from chattpl.progress import Work
 from chattpl.run import CellRun
 from chattpl.runtime import runtime
 from chattpl.stages import STAGES
@@ -43,6 +46,7 @@ class Planned:
         inputs: everything that decides the cell; two jobs with equal folders and inputs are one cell.
         model: the name of the model that it needs.
         finished: there is nothing to do.
+        works: what there is to do.
     """
 
     overrides: list[str]
@@ -50,6 +54,7 @@ class Planned:
     inputs: Mapping[str, Any] = field(default_factory=dict)
     model: str = ""
     finished: bool = False
+    works: Sequence[Work] = ()
 
     @property
     def is_known(self) -> bool:
@@ -77,8 +82,18 @@ class Sweep:
         waiting = [plan for plan in planned if not plan.is_known]
         logger.info("%d jobs, %d cells, %d to be done", len(jobs), len(planned), len(waiting))
         runtime().outcomes += [plan.outcome for plan in planned if plan.is_known]
+        finished, works = sum(plan.finished for plan in planned), [work for plan in waiting for work in plan.works]
+        progress.current().expect(len(planned), finished, len(planned) - len(waiting) - finished, works)
+        with shown() if self._in_process and works else contextlib.nullcontext():
+            self._launch_all(self._batches(waiting, max_batch_size))
+
+    @property
+    def _in_process(self) -> bool:
+        return bool(self._config.hydra.runtime.choices["hydra/launcher"] == IN_PROCESS)
+
+    def _launch_all(self, batches: Iterable[list[Planned]]) -> None:
         number = 0
-        for batch in self._batches(waiting, max_batch_size):
+        for batch in batches:
             self._launch(batch, number)
             number += len(batch)
 
@@ -110,7 +125,8 @@ class Sweep:
                 raise UserError("output_root: is the same for all jobs of a sweep; study= keeps them apart")
             stage = STAGES[run.plan.config.stage]
             finished = not stage.works_on_a_cell or run.is_done()
-            return Planned(job, outcome_of(run), _inputs(run), run.plan.cell.model_name, finished)
+            works = [] if finished else run.works()
+            return Planned(job, outcome_of(run), _inputs(run), run.plan.cell.model_name, finished, works)
         except Exception as error:
             return Planned(job, Outcome(" ".join(job), failure=reason(error)))
 
@@ -133,7 +149,7 @@ class Sweep:
     def _batches(self, waiting: list[Planned], most: int | None) -> list[list[Planned]]:
         """All at once in one process; otherwise one job for each model first, then the others."""
         batches = [waiting]
-        if self._config.hydra.runtime.choices["hydra/launcher"] != "basic":
+        if not self._in_process:
             first = {plan.model: plan for plan in reversed(waiting)}
             ahead = [plan for plan in waiting if first[plan.model] is plan]
             batches = [ahead, [plan for plan in waiting if plan not in ahead]]

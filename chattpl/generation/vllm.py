@@ -4,7 +4,6 @@ import functools
 import gc
 import logging
 import os
-import sys
 from collections.abc import Iterable
 from itertools import groupby
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from chattpl.basemodel import read_json
 from chattpl.errors import UserError
 from chattpl.generation.base import Completion, EngineSpec, LiveEngine, Sampling, drawing
+from chattpl.generation.counting import counting
 from chattpl.generation.llm_arguments import llm_arguments
 from chattpl.generation.memory import GIB
 from chattpl.hashing import seed_of
@@ -56,7 +56,7 @@ class VLLMEngine(LiveEngine):
         self.broken = True  # vLLM cannot go on after an error inside a step
         with drawing(seeds if isinstance(seeds, int) else 0, self.spec.device):
             inputs = [{"prompt_token_ids": prompt} for prompt, _ in requests]
-            outputs = self._llm.generate(inputs, [each for _, each in requests], use_tqdm=sys.stderr.isatty())
+            outputs = self._llm.generate(inputs, [each for _, each in requests], use_tqdm=counting())
         self.broken = False
         for output, (prompt, _) in zip(outputs, requests, strict=True):
             assert list(output.prompt_token_ids) == prompt, "the engine was asked something else than it was given"
