@@ -18,6 +18,7 @@ from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
+from chattpl import signals
 from chattpl.errors import UserError
 from chattpl.queue import Queue, Queued
 
@@ -67,9 +68,10 @@ class Worker:
 
 @dataclass
 class _Hired:
-    """A worker as its employer sees it: the actor, and the engine that its process holds since its first job."""
+    """A worker as its employer sees it: the actor, where it runs, and what engine its process holds."""
 
     actor: Any
+    process: Any
     engine: str
 
 
@@ -94,6 +96,7 @@ class Workers:
 
         Raises:
             UserError: there is nothing that a worker could run on.
+            Interrupted: a signal arrived; the workers of this machine ended in order.
         """
         import ray
 
@@ -103,15 +106,13 @@ class Workers:
         queue = Queue(jobs)
         results: dict[int, JobReturn] = {}
         logger.info("%d jobs for %d workers", len(jobs), min(most, len(jobs)))
-        try:
+        with signals.deferrable():
+            signals.defer()  # Ray would make any signal a KeyboardInterrupt
             while len(results) < len(jobs):
                 while len(self._running) < most and (place := queue.take(self._engines())) is not None:
                     self._begin(jobs[place], place, first_number + place)
                 place, results[place] = self._next_result()
                 queue.end(place)
-        except KeyboardInterrupt:
-            self._interrupt()
-            raise
         return [results[place] for place in range(len(jobs))]
 
     def _engines(self) -> set[str]:
@@ -132,13 +133,20 @@ class Workers:
         if self._idle:
             ray.kill(self._idle.pop(0).actor)
         given = (Path.cwd(), self.context, self.config, self.task, Singleton.get_state())
-        return _Hired(ray.remote(**self.remote)(Worker).remote(*given), engine)
+        actor = ray.remote(**self.remote)(Worker).remote(*given)
+        return _Hired(actor, actor.process.remote(), engine)  # asked now: once a job runs, nothing else is answered
 
     def _next_result(self) -> tuple[int, JobReturn]:
         """Wait for the next job to end: its place and what it returned."""
         import ray
 
-        (reference,), _ = ray.wait(list(self._running))
+        ended: list[Any] = []
+        while not ended:
+            ended, _ = ray.wait(list(self._running), timeout=1)
+            if signals.pending():
+                self._interrupt()
+                signals.raise_pending()
+        (reference,) = ended
         worker, place = self._running.pop(reference)
         try:
             done: JobReturn = ray.get(reference)
@@ -154,8 +162,9 @@ class Workers:
         import ray
 
         here = ray.get_runtime_context().get_node_id()
-        for worker, _ in self._running.values():
-            node, process = ray.get(worker.actor.process.remote())
+        hired = [worker.process for worker, _ in self._running.values()]
+        begun, _ = ray.wait(hired, num_returns=len(hired), timeout=1)
+        for node, process in ray.get(begun):
             if node == here:
                 os.kill(process, signal.SIGTERM)
         ray.wait(list(self._running), num_returns=len(self._running))
@@ -189,4 +198,7 @@ def connect(init: Mapping[str, Any]) -> None:
     except ImportError as error:
         raise UserError("hydra/launcher=ray_gpu: Ray is not installed: pip install 'chattpl[gpu]'") from error
     if not ray.is_initialized():
+        before = {signum: signal.getsignal(signum) for signum in signals.SIGNALS}
         ray.init(**({**INIT, **init} if not init.get("address") else init))
+        for signum, handler in before.items():
+            signal.signal(signum, handler)  # Ray has put its own there
