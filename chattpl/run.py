@@ -15,6 +15,7 @@ from chattpl.evaluation import Answers, Questions, ask, make_questions
 from chattpl.files import logged, write_json
 from chattpl.formats import decode_completion
 from chattpl.generation import Sampling
+from chattpl.generation.cards import take_cards
 from chattpl.generation.device import conditions
 from chattpl.generation.pool import EnginePool
 from chattpl.grading import figures, grade, grade_again
@@ -80,6 +81,12 @@ class CellRun:
             works.append(self.plan.evaluation_work)
         return works
 
+    def model_to_train(self) -> str:
+        """The folder of the model that `run` would train; empty if there is none."""
+        model = self.plan.model
+        missing = model is not None and self._stage.trains and not model.is_finished(self._overwrite)
+        return str(model.folder) if model is not None and missing else ""
+
     def run(self) -> None:
         """Train, evaluate and grade, as far as `stage` says and nothing finished lies there."""
         if self._stage.previews:
@@ -101,11 +108,14 @@ class CellRun:
         if not self._stage.trains:
             name = self.plan.cell.model_name
             raise UserError(f"stage=eval: {name} is not trained yet; run stage=train or stage=all first")
+        self._take_card()
         return model.produce(functools.partial(self._train, model), self._overwrite)
 
     def _have_evaluation(self, evaluation: Artifact) -> None:
         """Evaluate unless that is done; grade again what another grader graded."""
         finished = evaluation.is_finished(self._overwrite)
+        if not finished:
+            self._take_card()
         evaluated = not finished and evaluation.produce(self._evaluate, self._overwrite)
         graded = False
         if not self._is_graded(evaluation):
@@ -114,6 +124,11 @@ class CellRun:
             graded = evaluation.renew(again, is_current=lambda: self._is_graded(evaluation))
         summary = read_summary(evaluation.folder / evaluation.manifest)
         self.done = replace(self.done, evaluated=evaluated, graded=graded, summary=summary)
+
+    def _take_card(self) -> None:
+        """Before the lock of an artifact: a process that holds one and waits for a card could wait forever."""
+        if self.plan.engine_spec.device == "cuda":
+            take_cards()
 
     def _is_graded(self, evaluation: Artifact) -> bool:
         return bool(evaluation.read().get("grader") == self.plan.grader)

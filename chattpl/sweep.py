@@ -1,8 +1,8 @@
 """`-m`: every job of a sweep is checked before the first runs, each cell is done once, and one failure is only one.
 
-Hydra's own launchers run the jobs. Where several run at a time, the first jobs are those that train different
-models, so that no worker waits for a model that another one trains. The report and the list of what failed come from a
-callback, so that they come under any sweeper.
+Hydra's launchers run the jobs. Where several run at a time, no worker waits for a model that another one trains: a
+launcher that knows (`QueueLauncher`) leaves such jobs for later, others get them in a second batch. The report and the
+list of what failed come from a callback, so that they come under any sweeper.
 """
 
 import contextlib
@@ -28,9 +28,11 @@ from chattpl.config import without_hydra
 from chattpl.display import shown
 from chattpl.errors import UserError
 from chattpl.files import make_folder
+from chattpl.hashing import digest
 from chattpl.job import IN_PROCESS, outcome_of, prepare, reason
 from chattpl.outcome import Outcome, journal
 from chattpl.progress import Work
+from chattpl.queue import Queued, QueueLauncher
 from chattpl.run import CellRun
 from chattpl.runtime import runtime
 from chattpl.stages import STAGES
@@ -44,7 +46,7 @@ class Planned:
 
     Attributes:
         inputs: everything that decides the cell; two jobs with equal folders and inputs are one cell.
-        model: the name of the model that it needs.
+        model, engine: as in `Queued`.
         finished: there is nothing to do.
         works: what there is to do.
     """
@@ -53,6 +55,7 @@ class Planned:
     outcome: Outcome
     inputs: Mapping[str, Any] = field(default_factory=dict)
     model: str = ""
+    engine: str = ""
     finished: bool = False
     works: Sequence[Work] = ()
 
@@ -126,7 +129,7 @@ class Sweep:
             stage = STAGES[run.plan.config.stage]
             finished = not stage.works_on_a_cell or run.is_done()
             works = [] if finished else run.works()
-            return Planned(job, outcome_of(run), _inputs(run), run.plan.cell.model_name, finished, works)
+            return Planned(job, outcome_of(run), _inputs(run), run.model_to_train(), _engine(run), finished, works)
         except Exception as error:
             return Planned(job, Outcome(" ".join(job), failure=reason(error)))
 
@@ -137,7 +140,13 @@ class Sweep:
         results: Sequence[JobReturn | None] = [None] * len(batch)
         line = "its worker died without reporting"
         try:
-            results = self._launcher.launch([plan.overrides for plan in batch], initial_job_idx=number)
+            if isinstance(self._launcher, QueueLauncher):
+                queued = [Queued(plan.overrides, plan.model, plan.engine) for plan in batch]
+                results = self._launcher.launch_queued(queued, number)
+            else:
+                results = self._launcher.launch([plan.overrides for plan in batch], initial_job_idx=number)
+        except UserError:
+            raise
         except Exception as error:  # a worker died, and with it what the launcher knew of the others
             line = f"the launcher gave up: {type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
         for offset, (plan, result) in enumerate(zip(batch, results, strict=True)):
@@ -147,11 +156,11 @@ class Sweep:
                 runtime().outcomes.append(outcome)
 
     def _batches(self, waiting: list[Planned], most: int | None) -> list[list[Planned]]:
-        """All at once in one process; otherwise one job for each model first, then the others."""
+        """All at once in one process or one queue; otherwise one job for each model to train first, then the others."""
         batches = [waiting]
-        if not self._in_process:
+        if not self._in_process and not isinstance(self._launcher, QueueLauncher):
             first = {plan.model: plan for plan in reversed(waiting)}
-            ahead = [plan for plan in waiting if first[plan.model] is plan]
+            ahead = [plan for plan in waiting if not plan.model or first[plan.model] is plan]
             batches = [ahead, [plan for plan in waiting if plan not in ahead]]
         most = most or max(len(waiting), 1)
         return [batch[i : i + most] for batch in batches for i in range(0, len(batch), most)]
@@ -162,6 +171,13 @@ def _inputs(run: CellRun) -> dict[str, Any]:
     if not STAGES[run.plan.config.stage].works_on_a_cell:
         return {}
     return {**(run.plan.model.inputs if run.plan.model else {}), **run.plan.evaluation.inputs}
+
+
+def _engine(run: CellRun) -> str:
+    """Equal for cells that one engine serves, as `EnginePool` sees it."""
+    if not STAGES[run.plan.config.stage].needs_weights:
+        return ""
+    return digest([vars(run.plan.engine_spec), run.plan.base_model.fingerprint])
 
 
 def _distinct(planned: Sequence[Planned]) -> list[Planned]:

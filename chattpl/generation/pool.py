@@ -10,6 +10,7 @@ from chattpl.display import paused
 from chattpl.errors import UserError
 from chattpl.generation import ENGINES
 from chattpl.generation.base import Engine, EngineSpec, LiveEngine
+from chattpl.generation.cards import take_cards
 
 logger = logging.getLogger(__name__)
 
@@ -102,6 +103,8 @@ def start(spec: EngineSpec, folder: Path) -> Engine:
     from chattpl import vectormath
 
     vectormath.settle()
+    if spec.device == "cuda":
+        take_cards()
     module, _, name = ENGINES[spec.name].target.partition(":")
     kind: type[Engine] = getattr(importlib.import_module(module), name)
     return kind(folder, spec)
