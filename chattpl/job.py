@@ -150,7 +150,10 @@ def _default() -> Config:
     """What the same model, task and `lora` get with nothing changed beside them; composed and checked once for each."""
     choices = HydraConfig.get().runtime.choices
     loader = GlobalHydra.instance().config_loader()
-    known, groups = _defaults.setdefault(loader, {}), tuple(f"{key}={choices[key]}" for key in ("model", "task", "lora"))
+    known, groups = (
+        _defaults.setdefault(loader, {}),
+        tuple(f"{key}={choices[key]}" for key in ("model", "task", "lora")),
+    )
     if groups not in known:
         known[groups] = checked_config(loader.load_configuration("config", list(groups), RunMode.RUN))
     return known[groups]
