@@ -23,7 +23,7 @@ from chattpl.stages import STAGES
 from chattpl.tasks.config import NAME, TaskConfig, Wording, parse_task, parse_wordings
 from chattpl.tasks.loading import SPLITS
 from chattpl.training import METHODS
-from chattpl.training.lora_fields import check_lora, trains_base_weights
+from chattpl.training.lora_fields import check_lora, is_adapted, trains_base_weights
 from chattpl.training.precision import check_precision
 from chattpl.training.trackers import TRACKERS
 from chattpl.training.trl_fields import CLASSES, check_fields
@@ -172,6 +172,8 @@ def checked_config(composed: DictConfig) -> Config:
     check_lora(schema.lora)
     hyperparameters = getattr(schema, schema.train.method, {})
     METHODS[schema.train.method].check(hyperparameters)
+    if is_adapted(schema.lora) and hyperparameters.get("sync_ref_model"):
+        raise UserError("grpo.sync_ref_model=true: with lora the reference model is the base, which stays as it is")
     if METHODS[schema.train.method].trains and trains_base_weights(schema.lora):
         model = schema.model
         check_precision(schema.train.method, model.train_dtype, model.master_weights, hyperparameters)

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from command_line import command
-from conftest import configuration, spec, training_job
+from conftest import spec, training_job
 from peft import PeftModel
 from recorder import Holding
 from safetensors.torch import load_file
@@ -16,7 +15,6 @@ from test_resume import STEPS, Killed, Stop, kill, stop_in_every_step, train
 from transformers import AutoModelForCausalLM
 
 from chattpl.basemodel import EMBEDDED, files_fingerprint
-from chattpl.errors import UserError
 from chattpl.generation.pool import EnginePool, start
 from chattpl.tasks.arithmetic import Arithmetic
 from chattpl.training.adapter import adapter_config, adapter_size, bare, weights_of
@@ -119,8 +117,8 @@ def test_the_base_is_added_to_once_however_often_the_engine_gets_it(tmp_path, en
 
 
 def test_the_loss_falls(tmp_path):
-    job = training_job(tmp_path, *SFT, "sft.max_steps=4", "sft.lr_scheduler_type=constant")
-    live = replace(LiveJob.of(job), samples=Arithmetic().load_train()[:8])
+    options = ["sft.max_steps=4", "sft.lr_scheduler_type=constant", "sft.learning_rate=2e-4", "train.masking=full"]
+    live = replace(LiveJob.of(training_job(tmp_path, *SFT, *options)), samples=Arithmetic().load_train()[:8])
     _, report = train_sft(live, EnginePool())
     losses = [loss for _, loss in report["loss"]]
     assert losses == sorted(losses, reverse=True)
