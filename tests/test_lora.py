@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -11,10 +12,10 @@ from conftest import spec, training_job
 from peft import PeftModel
 from recorder import Holding
 from safetensors.torch import load_file
-from test_resume import STEPS, Killed, Stop, kill, stop_in_every_step, train
+from test_resume import STEPS, Killed, Stop, kill, odd, stop_in_every_step, train
 from transformers import AutoModelForCausalLM
 
-from chattpl.basemodel import EMBEDDED, files_fingerprint
+from chattpl.basemodel import files_fingerprint
 from chattpl.generation.pool import EnginePool, start
 from chattpl.tasks.arithmetic import Arithmetic
 from chattpl.training.adapter import adapter_config, adapter_size, bare, weights_of
@@ -42,9 +43,9 @@ KINDS = {
 
 
 @pytest.fixture(scope="module")
-def engine():
+def engine(micro_model):
     """In float32 like the trainer, so that nothing is left to rounding."""
-    return start(spec("transformers", dtype="float32"), EMBEDDED)
+    return start(spec("transformers", dtype="float32"), micro_model)
 
 
 @pytest.fixture
@@ -88,23 +89,20 @@ def test_the_merged_model_is_the_base_with_the_adapter(kind, make_job):
 def test_the_folder_is_that_of_any_model_with_the_adapter_in_it(make_job):
     job = make_job("job", "lora=r16", "sft.max_steps=1", "task.train_limit=16")
     report = run_job(job, EnginePool())
-    adapter = Path(job.output) / "adapter"
+    output, adapter = Path(job.output), Path(job.output) / "adapter"
     names = {path.name for path in Path(job.base).iterdir()}
-    assert {path.name for path in Path(job.output).iterdir()} == {*names, "adapter", "train.json"}
+    assert {path.name for path in output.iterdir()} == {*names, "adapter", "train.json"}
     assert {path.name for path in adapter.iterdir()} == {"adapter_config.json", "adapter_model.safetensors"}
     assert json.loads((adapter / "adapter_config.json").read_text())["base_model_name_or_path"] == job.base_name
-    assert (
-        load_file(Path(job.output) / "model.safetensors").keys()
-        == load_file(Path(job.base) / "model.safetensors").keys()
-    )
-    assert report.trained_parameters == sum(
-        each.numel() for each in load_file(adapter / "adapter_model.safetensors").values()
-    )
+    merged, base = (load_file(folder / "model.safetensors") for folder in (output, Path(job.base)))
+    assert merged.keys() == base.keys()
+    trained = load_file(adapter / "adapter_model.safetensors").values()
+    assert report.trained_parameters == sum(map(torch.numel, trained))
 
 
-def test_the_base_is_added_to_once_however_often_the_engine_gets_it(tmp_path, engine):
-    job = training_job(tmp_path, *GRPO, "grpo.max_steps=3", "grpo.learning_rate=1e-3")
-    run_job(job, Holding(engine))
+def test_the_base_is_added_to_once_however_often_the_engine_gets_it(make_job, engine):
+    job = make_job("job", *GRPO, "grpo.max_steps=3", "grpo.learning_rate=1e-3")
+    train(job, Holding(engine))
     adapter = load_file(Path(job.output) / "adapter" / "adapter_model.safetensors")
     base, merged = (load_file(Path(folder) / "model.safetensors") for folder in (job.base, job.output))
     for name, weight in base.items():
@@ -116,30 +114,26 @@ def test_the_base_is_added_to_once_however_often_the_engine_gets_it(tmp_path, en
 # --- training
 
 
-def test_the_loss_falls(tmp_path):
-    options = ["sft.max_steps=4", "sft.lr_scheduler_type=constant", "sft.learning_rate=2e-4", "train.masking=full"]
-    live = replace(LiveJob.of(training_job(tmp_path, *SFT, *options)), samples=Arithmetic().load_train()[:8])
+def test_the_loss_falls(make_job):
+    options = ["sft.max_steps=4", "sft.lr_scheduler_type=constant", "sft.learning_rate=1e-2"]
+    live = replace(LiveJob.of(make_job("job", *SFT, *options)), samples=Arithmetic().load_train()[:8])
     _, report = train_sft(live, EnginePool())
     losses = [loss for _, loss in report["loss"]]
     assert losses == sorted(losses, reverse=True)
-    assert losses[-1] < 0.9 * losses[0]
+    assert losses[-1] < 0.95 * losses[0]
 
 
-def test_rollouts_are_sampled_from_the_base_with_the_adapter(tmp_path, engine):
-    job = training_job(tmp_path, *GRPO, "grpo.max_steps=2", "grpo.learning_rate=1e-2", "lora.init_lora_weights=false")
-    with_reward = replace(LiveJob.of(job), samples=Arithmetic().load_train()[:8])
-    _, report = train_grpo(with_reward, Holding(engine))
-    assert [each["sampling/sampling_logp_difference/max"] < 1e-3 for each in report["log"] if "reward" in each] == [
-        True
-    ] * 2
+def test_rollouts_are_sampled_from_the_base_with_the_adapter(make_job, engine):
+    job = make_job("job", *GRPO, "grpo.max_steps=2", "grpo.learning_rate=1e-2", "lora.init_lora_weights=false")
+    _, report = train_grpo(LiveJob.of(job), Holding(engine))
+    steps = [entry for entry in report["log"] if "reward" in entry]
+    assert len(steps) == 2
+    assert all(step["sampling/sampling_logp_difference/max"] < 1e-3 for step in steps)
 
 
-def test_the_reference_model_is_the_base(tmp_path, engine):
-    job = training_job(tmp_path, *GRPO, "grpo.max_steps=2", "grpo.learning_rate=1e-2", "grpo.beta=0.1")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("chattpl.training.grpo._reward", lambda live, group: lambda completion_ids, **_: [
-            float(sum(ids) % 2) for ids in completion_ids
-        ])  # fmt: skip
+def test_the_reference_model_is_the_base(make_job, engine):
+    job = make_job("job", *GRPO, "grpo.max_steps=2", "grpo.learning_rate=1e-2", "grpo.beta=0.1")
+    with mock.patch("chattpl.training.grpo._reward", odd):
         _, report = train_grpo(LiveJob.of(job), Holding(engine))
     first, second = (entry["kl"] for entry in report["log"] if "kl" in entry)
     assert abs(first) < 1e-6
