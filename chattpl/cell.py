@@ -16,7 +16,7 @@ from typing import Any
 from chattpl.config import Config
 from chattpl.decides import decides_evaluation, decides_model
 from chattpl.hashing import canonical, digest, flat
-from chattpl.training import METHODS
+from chattpl.training import METHODS, lora_fields
 from chattpl.training.trl_fields import CLASSES, defaults_of
 
 # How the two formats that ship are called in a model's name, and what marks the loss.
@@ -71,13 +71,13 @@ class Cell:
 
 
 def cell_of(config: Config, default: Config) -> Cell:
-    """The cell that `config` asks for; `default` is what the same model and task get with nothing changed.
+    """The cell that `config` asks for; `default` is what the same model, task and `lora` get with nothing changed.
 
     Axes that mean nothing to a method are dropped (`masking` to GRPO, `train.format` to `none`), so configurations
     that differ only there are one cell.
     """
     method = METHODS[config.train.method]
-    asked, usual = values_of(config), values_of(_with_axes_of(config, default))
+    asked, usual = values_of(config), values_of(_with_axes_of(config, default)) | {"lora": lora_fields.NONE}
     model_keys = {key: value for key, value in asked.items() if decides_model(config, key)}
     eval_keys = {key: value for key, value in asked.items() if decides_evaluation(config, key)}
     changed = {key: value for key, value in asked.items() if canonical(value) != canonical(usual.get(key))}
@@ -95,16 +95,22 @@ def cell_of(config: Config, default: Config) -> Cell:
 
 
 def values_of(config: Config) -> dict[str, Any]:
-    """Every key with its value, sorted. TRL's fields that are not configured have TRL's defaults."""
+    """Every key with its value, sorted. The libraries' fields that are not configured have the libraries' defaults.
+
+    `lora` is the name of its group.
+    """
     tree = {
         **{key: value for key, value in vars(config).items() if key not in ("task", "wordings", "formats")},
         **{node: asdict(getattr(config, node)) for node in ("train", "eval", "model", "engine", "report")},
         **{method: {**defaults_of(method), **getattr(config, method)} for method in CLASSES},
+        "lora": {**lora_fields.defaults(), **config.lora},
         "task": config.task.to_dict(),
         "wordings": {name: asdict(wording) for name, wording in config.wordings.items()},
         "formats": {name: fields.to_dict() for name, fields in config.formats.items()},
     }
-    return {key: _plain(value) for key, value in sorted(flat(tree).items())}
+    values = flat(tree)
+    values["lora"] = values.pop("lora.name")
+    return {key: _plain(value) for key, value in sorted(values.items())}
 
 
 def _with_axes_of(config: Config, default: Config) -> Config:
@@ -115,8 +121,9 @@ def _with_axes_of(config: Config, default: Config) -> Config:
 
 
 def _without_library_defaults(keys: Mapping[str, Any]) -> dict[str, Any]:
-    """The keys without TRL's fields that have TRL's own default, which nobody needs to read."""
-    defaults = {f"{method}.{name}": _plain(value) for method in CLASSES for name, value in defaults_of(method).items()}
+    """The keys without the libraries' fields that have the library's own default, which nobody needs to read."""
+    nodes = {**{method: defaults_of(method) for method in CLASSES}, "lora": lora_fields.defaults()}
+    defaults = {f"{node}.{name}": _plain(value) for node, fields in nodes.items() for name, value in fields.items()}
     return {
         key: value for key, value in keys.items() if key not in defaults or canonical(defaults[key]) != canonical(value)
     }

@@ -23,6 +23,7 @@ from chattpl.stages import STAGES
 from chattpl.tasks.config import NAME, TaskConfig, Wording, parse_task, parse_wordings
 from chattpl.tasks.loading import SPLITS
 from chattpl.training import METHODS
+from chattpl.training.lora_fields import check_lora, is_adapted, trains_base_weights
 from chattpl.training.precision import check_precision
 from chattpl.training.trackers import TRACKERS
 from chattpl.training.trl_fields import CLASSES, check_fields
@@ -86,6 +87,7 @@ class _Common:
     model: ModelConfig = MISSING
     sft: dict[str, Any] = MISSING
     grpo: dict[str, Any] = MISSING
+    lora: dict[str, Any] = MISSING
     engine: EngineConfig = MISSING
     report: ReportConfig = MISSING
     tracker: str = MISSING
@@ -128,7 +130,7 @@ def schema_node() -> DictConfig:
     node: DictConfig = OmegaConf.structured(Schema)
     for name, kind in typed.items():
         node[name] = kind
-    for name in ("sft", "grpo", "task", "wordings", "formats"):
+    for name in ("sft", "grpo", "lora", "task", "wordings", "formats"):
         node[name] = {}
         OmegaConf.set_struct(node[name], False)
     return node
@@ -167,9 +169,12 @@ def checked_config(composed: DictConfig) -> Config:
     task = parse_task(schema.task, wordings)
     for method in CLASSES:
         check_fields(method, getattr(schema, method))
+    check_lora(schema.lora)
     hyperparameters = getattr(schema, schema.train.method, {})
     METHODS[schema.train.method].check(hyperparameters)
-    if METHODS[schema.train.method].trains:
+    if is_adapted(schema.lora) and hyperparameters.get("sync_ref_model"):
+        raise UserError("grpo.sync_ref_model=true: with lora the reference model is the base, which stays as it is")
+    if METHODS[schema.train.method].trains and trains_base_weights(schema.lora):
         model = schema.model
         check_precision(schema.train.method, model.train_dtype, model.master_weights, hyperparameters)
     return Config(**{**vars(schema), "task": task, "wordings": wordings, "formats": formats})

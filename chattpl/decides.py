@@ -9,6 +9,7 @@ from collections.abc import Callable
 from chattpl.config import Config
 from chattpl.generation import ENGINES
 from chattpl.training import METHODS
+from chattpl.training.lora_fields import is_adapted, trains_base_weights
 from chattpl.training.trl_fields import BOOKKEEPING
 
 Condition = Callable[[Config, str], bool]
@@ -27,8 +28,12 @@ def _trained(config: Config, key: str) -> bool:
 
 
 def _trained_in_16_bits(config: Config, key: str) -> bool:
-    """Weights that are trained in float32 have no other masters."""
-    return _trained(config, key) and config.model.train_dtype != "float32"
+    """Weights that are trained in float32, as an adapter's are, have no other masters."""
+    return _trained(config, key) and config.model.train_dtype != "float32" and trains_base_weights(config.lora)
+
+
+def _adapted(config: Config, key: str) -> bool:
+    return _trained(config, key) and is_adapted(config.lora)
 
 
 def _learns_answers(config: Config, key: str) -> bool:
@@ -105,6 +110,9 @@ DECIDES: dict[str, tuple[Condition, Condition]] = {
     "formats.*": (_trained_and(_in_train_format), _in_eval_format),
     "sft.*": (_hyperparameter, _never),
     "grpo.*": (_hyperparameter, _never),
+    "lora": (_adapted, _never),
+    "lora.learning_rate_factor": (_never, _never),
+    "lora.*": (_adapted, _never),
     "model.name": (_never, _never),
     "model.path": (_never, _never),
     "model.dtype": (_trained, _always),

@@ -18,7 +18,13 @@ def register() -> None:
         sys.path.append(PLUGINS)
     register_schema()
     OmegaConf.register_new_resolver("embedded_model", lambda: str(EMBEDDED), replace=True)
-    OmegaConf.register_new_resolver("times", lambda one, other: one * other, replace=True)
+    OmegaConf.register_new_resolver("times", _product, replace=True)
+
+
+def _product(one: float, other: float) -> float:
+    """In the digits that the factors have: ten times 1e-6 is 1e-5."""
+    product = one * other
+    return float(f"{product:.12g}") if isinstance(product, float) else product
 
 
 def configuration_folder() -> Path:

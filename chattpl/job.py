@@ -154,18 +154,20 @@ def _refuse_hydras_folders() -> None:
             raise UserError(f"{key}: cannot be set: a run lies in output_root/study, in a folder named by its cell")
 
 
-_defaults: "WeakKeyDictionary[ConfigLoader, dict[tuple[str, str], Config]]" = WeakKeyDictionary()
+_defaults: "WeakKeyDictionary[ConfigLoader, dict[tuple[str, ...], Config]]" = WeakKeyDictionary()
 
 
 def _default() -> Config:
-    """What the same model and task get with nothing changed beside them; composed and checked once for each pair."""
+    """What the same model, task and `lora` get with nothing changed beside them; composed and checked once for each."""
     choices = HydraConfig.get().runtime.choices
     loader = GlobalHydra.instance().config_loader()
-    known, pair = _defaults.setdefault(loader, {}), (choices["model"], choices["task"])
-    if pair not in known:
-        groups = [f"model={pair[0]}", f"task={pair[1]}"]
-        known[pair] = checked_config(loader.load_configuration("config", groups, RunMode.RUN))
-    return known[pair]
+    known, groups = (
+        _defaults.setdefault(loader, {}),
+        tuple(f"{key}={choices[key]}" for key in ("model", "task", "lora")),
+    )
+    if groups not in known:
+        known[groups] = checked_config(loader.load_configuration("config", list(groups), RunMode.RUN))
+    return known[groups]
 
 
 def overrides(kind: str = "task") -> list[str]:

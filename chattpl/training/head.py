@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import Trainer
 from trl.trainer.utils import add_fused_lm_head
 
+from chattpl.training.adapter import bare
 from chattpl.training.compiling import compiled
 
 # What TRL's trainers log besides the loss: the entropy, and whether a token was the most likely one.
@@ -56,12 +57,14 @@ class LogProbs(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad_logprobs: Tensor | None, grad_entropy: Tensor | None, *_: Any) -> tuple[Any, ...]:
-        """The gradients of `hidden`, `weight` and `bias`, summed up in float32."""
+        """The gradients of `hidden`, `weight` and `bias`, summed up in float32; of weights that are trained alone."""
         hidden, weight, bias, targets = ctx.saved_tensors
         matrix, device = weight.to(ctx.kind), hidden.device.type
         grad_hidden = torch.empty_like(hidden)
-        grad_weight = torch.zeros_like(weight, dtype=torch.float32)
-        grad_bias = None if bias is None else torch.zeros_like(bias, dtype=torch.float32)
+        grad_weight, grad_bias = (
+            torch.zeros_like(each, dtype=torch.float32) if wanted else None
+            for each, wanted in zip((weight, bias), ctx.needs_input_grad[1:3], strict=True)
+        )
         for part in _parts(len(hidden), len(weight)):
             rows = hidden[part].to(ctx.kind)
             given = (None if each is None else each[part].float() for each in (grad_logprobs, grad_entropy))
@@ -70,7 +73,8 @@ class LogProbs(torch.autograd.Function):
                 grad_bias += grad.sum(0)
             grad = grad.to(ctx.kind)
             grad_hidden[part] = grad @ matrix
-            _add_product(grad_weight, grad.t(), rows)
+            if grad_weight is not None:
+                _add_product(grad_weight, grad.t(), rows)
         gradients = (None if each is None else each.to(weight.dtype) for each in (grad_weight, grad_bias))
         return grad_hidden, *gradients, *(None,) * 6
 
@@ -132,6 +136,6 @@ def score_in_float32(trainer: Trainer) -> None:
     """
     trl.trainer.utils._ChunkedLogProbFunction = LogProbs
     trl.trainer.utils._use_triton = lambda device: True  # it decides there whether tokens without a label are left out
-    for model in (trainer.model, getattr(trainer, "ref_model", None)):
+    for model in (bare(trainer.model), getattr(trainer, "ref_model", None)):
         if model is not None:
             add_fused_lm_head(model, temperature=getattr(trainer, "temperature", 1.0), outputs=OUTPUTS)

@@ -20,13 +20,14 @@ class TrainingJob:
         name: of the model, for messages and trackers; `study` likewise.
         method: a row of `METHODS`.
         masking: "answer" or "full"; null where the method learns from no given answers.
-        base: folder of the model to start from.
+        base: folder of the model to start from; `base_name` is what others find it by: its hub id, or the folder.
         work: folder for checkpoints; an interrupted run resumes from there.
         output: folder that is filled; `train.json` is written last.
         dtype: of the published weights; `train_dtype`: of those that are trained.
         master_weights: the optimizer keeps bfloat16 weights in float32 as well.
         format_name, format: the training format and its fields.
         hyperparameters: fields of TRL's configuration class.
+        lora: fields of peft's `LoraConfig`; null for full fine-tuning.
         stop: stop strings of the rollouts.
         engine: what makes the rollouts; null where the method has none.
         device: "cpu" or "cuda".
@@ -39,6 +40,7 @@ class TrainingJob:
     method: str
     masking: str | None
     base: str
+    base_name: str
     work: str
     output: str
     dtype: str
@@ -50,6 +52,7 @@ class TrainingJob:
     format: Mapping[str, Any]
     task: TaskConfig
     hyperparameters: Mapping[str, Any]
+    lora: Mapping[str, Any] | None
     stop: tuple[str, ...]
     engine: EngineSpec | None
     seed: int

@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 
 from chattpl.generation.device import gpu_bytes
 from chattpl.generation.memory import GIB, Shape, sizes
+from chattpl.training.adapter import adapter_size
 from chattpl.training.job import TrainingJob
 
 logger = logging.getLogger(__name__)
@@ -37,16 +38,18 @@ class Footprint:
     layer: int
 
     @classmethod
-    def of(cls, config: Mapping[str, Any], state: int, width: int) -> "Footprint":
+    def of(cls, config: Mapping[str, Any], state: int, width: int, adapted: bool = False) -> "Footprint":
         """From a model's `sizes`, the bytes of its `state` and those of an activation (`width`).
 
         What a layer keeps by token, in elements: its input and the residual before and after each norm (4 hidden),
         queries, keys and values before and after rotation and the attention's result (2 queries + 3 keys + queries),
-        and gate, up and their product (3 intermediate).
+        and gate, up and their product (3 intermediate). The adapter of each linear layer keeps that layer's input once
+        more (5 hidden + queries + intermediate).
         """
         shape, heads = Shape.of(config), config["num_attention_heads"]
         queries = shape.key_values * heads // (config.get("num_key_value_heads") or heads)
         layer = 4 * shape.hidden + 3 * queries + 3 * shape.key_values + 3 * shape.intermediate
+        layer += adapted * (5 * shape.hidden + queries + shape.intermediate)
         elements = (layer * shape.layers, shape.hidden * shape.layers, layer)
         return cls(state, *(each * width for each in elements))
 
@@ -59,7 +62,7 @@ class Batching:
     checkpointing: bool
 
 
-def batching(model: PreTrainedModel, job: TrainingJob, longest: int, bf16: bool) -> Batching:
+def batching(model: PreTrainedModel, job: TrainingJob, longest: int, bf16: bool, adapter: Any = None) -> Batching:
     """The largest micro-batches that fit on the device, beside what is there. Checkpointing only where it must be.
 
     Args:
@@ -67,10 +70,14 @@ def batching(model: PreTrainedModel, job: TrainingJob, longest: int, bf16: bool)
         job: may ask for checkpointing, or for none.
         longest: tokens of what cannot be divided.
         bf16: activations are bfloat16.
+        adapter: that the model is to get; null for full fine-tuning.
     """
     width = 2 if bf16 or job.train_dtype != "float32" else 4
-    state = sum(map(torch.numel, model.parameters())) * _state_bytes(job)
-    footprint = Footprint.of(sizes(model.config), state, width)
+    weights = list(model.parameters())
+    state = sum(map(torch.numel, weights)) * _state_bytes(job)
+    if adapter is not None:
+        state = sum(each.nbytes for each in weights) + adapter_size(model, adapter) * 16
+    footprint = Footprint.of(sizes(model.config), state, width, adapter is not None)
     memory = _available(job.device)
     chosen = fitting(footprint, memory, longest, job.hyperparameters.get("gradient_checkpointing"))
     logger.info(

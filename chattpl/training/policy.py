@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from trl import GRPOTrainer
 
+from chattpl.training.adapter import bare, is_disabled
 from chattpl.training.data import IGNORED
 from chattpl.training.packing import packed_row, pieces_of, use_packing
 
@@ -28,7 +29,7 @@ class PackedPolicy(GRPOTrainer):
     def __init__(self, *, micro_batch: int, **arguments: Any):
         super().__init__(**arguments)
         self._tokens = micro_batch
-        self._packs = use_packing(self.model, self.train_dataset[:2]["prompt"])
+        self._packs = use_packing(bare(self.model), self.train_dataset[:2]["prompt"])
         if self.ref_model is not None and self._packs:
             self.ref_model.set_attn_implementation(self.model.config._attn_implementation)
         self._sampling = False  # rollouts are being made
@@ -67,7 +68,7 @@ class PackedPolicy(GRPOTrainer):
         compute_entropy: bool = False, compute_aux_loss: bool = False, **others: Any,
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:  # fmt: skip
         """Of the completions, which are the last `logits_to_keep` columns of `input_ids` (rollouts, tokens)."""
-        if self._sampling and model is self.model:  # these are computed with the loss
+        if self._sampling and model is self.model and not is_disabled(model):  # these are computed with the loss
             return input_ids.new_zeros((len(input_ids), logits_to_keep), dtype=torch.float32), None, None
         if not self._packs:
             scored: tuple[Tensor, Tensor | None, Tensor | None] = super()._get_per_token_logps_and_entropies(

@@ -10,6 +10,7 @@ from trl.trainer.utils import RepeatSampler
 
 from chattpl.generation import Completion, LiveEngine, Sampling
 from chattpl.hashing import seed_of
+from chattpl.training.adapter import bare, weights_of
 from chattpl.training.policy import PackedPolicy
 
 
@@ -29,10 +30,10 @@ class Rollouts:
 
     def _parameters(self) -> Iterator[tuple[str, torch.Tensor]]:
         model = self.trainer.accelerator.unwrap_model(self.trainer.model)
-        tied = set(getattr(model, "all_tied_weights_keys", None) or ())
-        for name, parameter in model.named_parameters():
+        tied = set(getattr(bare(model), "all_tied_weights_keys", None) or ())
+        for (name, *_), parameter, precision in weights_of(model):
             if name not in tied:
-                yield name, parameter.detach()
+                yield name, parameter.detach().to(precision)
 
     def __call__(self, prompts: list[list[int]], trainer: Any) -> dict[str, list[list[Any]]]:
         """One completion for each prompt, in the fields that `trl` names; log-probabilities in nats."""

@@ -16,6 +16,7 @@ from trl import SFTConfig, SFTTrainer
 
 from chattpl.formats import check_thoughts
 from chattpl.generation.pool import EnginePool
+from chattpl.training.adapter import adapter_config, bare
 from chattpl.training.data import IGNORED, sft_dataset
 from chattpl.training.memory import batching
 from chattpl.training.packing import packed_row, padded_rows, pieces_of, use_packing
@@ -38,7 +39,8 @@ def train_sft(live: LiveJob, pool: EnginePool) -> tuple[PreTrainedModel, dict[st
                        prepared.dropped, len(samples), max_length)  # fmt: skip
     pool.sleep()
     model, values = load_model(live), partial(value_of, "sft", job.hyperparameters)
-    plan = batching(model, job, prepared.longest, values("bf16") is not False)
+    adapter = adapter_config(job, model)
+    plan = batching(model, job, prepared.longest, values("bf16") is not False, adapter)
     arguments = trainer_arguments(
         job,
         SFTConfig,
@@ -55,6 +57,7 @@ def train_sft(live: LiveJob, pool: EnginePool) -> tuple[PreTrainedModel, dict[st
         data_collator=step_batch,
         train_dataset=prepared.dataset,
         processing_class=live.tokenizer,
+        peft_config=adapter,
     )
     report = train(trainer, job, tokens=trainer.expected_tokens)
     tokens = int(trainer.state.num_input_tokens_seen)
@@ -83,7 +86,7 @@ class StepTrainer(SFTTrainer):
     def __init__(self, *, micro_batch: int, **arguments: Any):
         super().__init__(**arguments)
         self._tokens = micro_batch
-        self._packs = use_packing(self.model, self.train_dataset[:2]["input_ids"])
+        self._packs = use_packing(bare(self.model), self.train_dataset[:2]["input_ids"])
 
     @property
     def expected_tokens(self) -> int | None:

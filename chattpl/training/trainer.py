@@ -27,6 +27,7 @@ from chattpl.generation.device import conditions
 from chattpl.tasks import Sample
 from chattpl.tasks.loading import train_samples
 from chattpl.training import packing
+from chattpl.training.adapter import FOLDER, bare, publish_adapter, trained_parameters
 from chattpl.training.callbacks import Checkpoints, Clock, LogProgress, last_checkpoint
 from chattpl.training.fusing import fused_layers
 from chattpl.training.graphs import graphed_layers
@@ -148,20 +149,21 @@ def train(
     signals.defer()
     with ExitStack() as kernels:
         if job.device == "cuda":
-            kernels.enter_context(fused_layers(trainer.model))
+            kernels.enter_context(fused_layers(bare(trainer.model)))
             if tokens and not trainer.args.gradient_checkpointing:
-                kernels.enter_context(graphed_layers(trainer.model, tokens))
+                kernels.enter_context(graphed_layers(bare(trainer.model), tokens))
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if trainer.state.global_step < trainer.state.max_steps:
         signals.raise_pending()
         raise UserError(f"{job.method}.*: {len(trainer.train_dataset)} training samples do not fill one batch")
-    packing.use_own_attention(trainer.model)
+    packing.use_own_attention(bare(trainer.model))
     seconds, history = round(clock.seconds, 2), trainer.state.log_history
     return {
         "seconds": seconds,
         "steps": trainer.state.global_step,
         "resumed_from_step": int(checkpoint.name.partition("-")[2]) if checkpoint else None,
         **conditions(job.device),
+        "trained_parameters": trained_parameters(trainer.model),
         **finish_weights(trainer.model, trainer.optimizer, job.base_folder, getattr(torch, job.dtype)),
         "loss": curve(history, "loss"),
         "log": history,
@@ -170,11 +172,13 @@ def train(
 
 def _choose_optimizer(trainer: Trainer, job: TrainingJob) -> None:
     """float32 masters for bfloat16 weights, else what `optim` names. The trainer makes the groups of weight decay."""
+    if all(each.dtype == torch.float32 for each in trainer.model.parameters() if each.requires_grad):
+        return
     if has_masters(job.train_dtype, job.master_weights):
         asked = trainer.args
         settings = {"lr": asked.learning_rate, "betas": (asked.adam_beta1, asked.adam_beta2), "eps": asked.adam_epsilon}
         trainer.optimizer_cls_and_kwargs = (MasterAdamW, settings)
-    elif job.train_dtype != "float32":
+    else:
         logger.warning(
             "model.train_dtype=%s without master weights: updates smaller than a weight's last digit are lost, at the "
             "learning rates of fine-tuning most of them; model.master_weights=true keeps them", job.train_dtype,
@@ -186,8 +190,11 @@ def curve(history: Sequence[dict[str, Any]], key: str) -> list[list[float]]:
     return [[entry["step"], entry[key]] for entry in history if key in entry]
 
 
-def save_model(model: PreTrainedModel, live: LiveJob, folder: Path) -> None:
-    """A Hugging Face folder that plain transformers and vLLM use as this study does: template, end tokens and all."""
+def save_model(model: Any, live: LiveJob, folder: Path) -> None:
+    """A Hugging Face folder that plain transformers and vLLM use as this study does: template, end tokens and all.
+
+    An adapter goes into a folder of its own within it.
+    """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     for path in basemodel.model_files(live.job.base_folder, live.job.trust_remote_code):
@@ -195,6 +202,8 @@ def save_model(model: PreTrainedModel, live: LiveJob, folder: Path) -> None:
             target = folder / path.relative_to(live.job.base_folder)
             target.parent.mkdir(exist_ok=True)
             shutil.copyfile(path, target)
+    if live.job.lora is not None:
+        model = publish_adapter(model, folder / FOLDER, live.job.base_name)
     model.to(getattr(torch, live.job.dtype))
     model.config.use_cache = True
     model.save_pretrained(folder)

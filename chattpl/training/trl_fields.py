@@ -1,22 +1,14 @@
-"""The fields of TRL's configuration classes, read from their source.
+"""The fields of TRL's configuration classes: which there are, and which can be set."""
 
-Importing TRL takes several seconds, and a misspelt field should be reported at once, so the dataclasses' annotations
-and defaults are read with `ast` from the installed files instead.
-"""
-
-import ast
-import importlib.util
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from chattpl.errors import UserError, nearest
+from chattpl.training.fields import Field, check_type, read_fields
 
 CLASSES = {"sft": "SFTConfig", "grpo": "GRPOConfig"}
 SHARED = ("transformers/training_args.py", "trl/trainer/base_config.py")
-TYPES = {"bool": bool, "int": int, "float": float, "str": str, "dict": dict, "list": list, "None": type(None)}
 
 # What chattpl decides itself, because the cell, the format or the run folder depends on it; and why.
 _RUN = "chattpl decides where a run is kept and when it is resumed"
@@ -75,59 +67,9 @@ BOOKKEEPING = frozenset({
 })  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Field:
-    """A field of one of TRL's configuration classes.
-
-    Attributes:
-        types: what its value may be; empty where the annotation names others than plain types.
-        has_default: whether the default is a literal, which can be read without running the code.
-        default: that literal.
-    """
-
-    types: tuple[type, ...]
-    has_default: bool
-    default: Any = None
-
-
-@cache
 def fields_of(method: str) -> dict[str, Field]:
     """Every field of `SFTConfig` (`method` "sft") or `GRPOConfig` ("grpo"), those that it inherits included."""
-    fields: dict[str, Field] = {}
-    for source in (*SHARED, f"trl/trainer/{method}_config.py"):
-        for node in ast.parse(_path_of(source).read_text(encoding="utf-8")).body:
-            if isinstance(node, ast.ClassDef):
-                fields |= {
-                    statement.target.id: Field(_types(statement.annotation), *_literal_default(statement.value))
-                    for statement in node.body
-                    if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name)
-                }
-    return fields
-
-
-def _path_of(source: str) -> Path:
-    package, _, inside = source.partition("/")
-    found = importlib.util.find_spec(package)
-    assert found is not None
-    assert found.origin is not None
-    return Path(found.origin).parent / inside
-
-
-def _types(annotation: ast.expr) -> tuple[type, ...]:
-    names = [part.strip().partition("[")[0] for part in ast.unparse(annotation).split("|")]
-    return tuple(TYPES[name] for name in names) if all(name in TYPES for name in names) else ()
-
-
-def _literal_default(value: ast.expr | None) -> tuple[bool, Any]:
-    """Whether a field's default is a literal, and that literal: `x: int = 3` or `x: int = field(default=3)`."""
-    if isinstance(value, ast.Call):
-        value = next((keyword.value for keyword in value.keywords if keyword.arg == "default"), None)
-    if value is None:
-        return False, None
-    try:
-        return True, ast.literal_eval(value)
-    except ValueError:
-        return False, None
+    return read_fields(*SHARED, f"trl/trainer/{method}_config.py")
 
 
 @cache
@@ -153,13 +95,4 @@ def check_fields(method: str, values: Mapping[str, Any]) -> None:
             raise UserError(f"{method}.{name}: cannot be set here: {RESERVED.get(name, _SAMPLER)}")
         if name not in known:
             raise UserError(f"{method}.{name}: TRL's {CLASSES[method]} has no such field{nearest(name, known)}")
-        types = known[name].types
-        if types and not _fits(value, types):
-            wanted = " or ".join(kind.__name__ for kind in types if kind is not type(None))
-            raise UserError(f"{method}.{name}={value!r}: must be of type {wanted}")
-
-
-def _fits(value: Any, types: tuple[type, ...]) -> bool:
-    if isinstance(value, bool):
-        return bool in types
-    return isinstance(value, types) or (isinstance(value, int) and float in types)
+        check_type(f"{method}.{name}", value, known[name])

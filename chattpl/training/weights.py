@@ -1,7 +1,6 @@
 """The trained weights: rounded to what is published, and compared with those that training began with."""
 
 import logging
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,9 +8,9 @@ from typing import Any
 import torch
 from safetensors import safe_open
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from chattpl.basemodel import weight_files
+from chattpl.training.adapter import bare, weights_of
 from chattpl.training.optimizer import master_of
 
 logger = logging.getLogger(__name__)
@@ -37,10 +36,10 @@ class _Difference:
 
 
 @torch.no_grad()
-def finish_weights(
-    model: PreTrainedModel, optimizer: torch.optim.Optimizer, base: Path, dtype: torch.dtype
-) -> dict[str, Any]:
+def finish_weights(model: Any, optimizer: torch.optim.Optimizer, base: Path, dtype: torch.dtype) -> dict[str, Any]:
     """Turn each parameter into what is published: its master, rounded to `dtype`. One at a time.
+
+    The weights of a model with an adapter are merged; it computes with them from then on.
 
     Returns:
         Fields of `chattpl.train_report.Curves`: how the weights differ from those in the folder `base`, as trained and
@@ -48,26 +47,18 @@ def finish_weights(
     """
     trained, published, first = _Difference(), _Difference(), Tensors(base)
     compared = True
-    for names, parameter in _named(model):
-        before, master = first.find(names, model.base_model_prefix), master_of(parameter, optimizer)
+    for names, parameter, precision in weights_of(model, keep=True):
+        before, master = first.find(names, bare(model).base_model_prefix), master_of(parameter, optimizer)
         # A weight that is trained in the precision it is published in stays as its rollouts had it.
         after = parameter.data if parameter.dtype == dtype else master.to(dtype)
         if before is None or before.shape != after.shape:
             compared = False
         else:
             before = before.to(parameter.device)
-            trained.add(before.to(parameter.dtype), master)
+            trained.add(before.to(precision), master)
             published.add(before.to(dtype), after)
         parameter.data = after
     return _figures(trained, published, dtype) if compared else _unknown(base)
-
-
-def _named(model: PreTrainedModel) -> Iterator[tuple[list[str], torch.nn.Parameter]]:
-    """Each parameter once, with all its names."""
-    names: dict[torch.nn.Parameter, list[str]] = {}
-    for name, parameter in model.named_parameters(remove_duplicate=False):
-        names.setdefault(parameter, []).append(name)
-    return ((each, parameter) for parameter, each in names.items())
 
 
 class Tensors:
