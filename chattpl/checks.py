@@ -4,6 +4,7 @@ from chattpl import basemodel
 from chattpl.errors import UserError
 from chattpl.formats import KINDS, check_thoughts
 from chattpl.generation import ENGINES, resolved_device
+from chattpl.generation.device import visible_gpus
 from chattpl.plan import CellPlan
 from chattpl.stages import STAGES
 from chattpl.tasks.loading import examples, train_samples
@@ -21,6 +22,7 @@ def check_plan(plan: CellPlan) -> None:
     if STAGES[config.stage].needs_weights:
         if config.device == "cuda":
             resolved_device(config.device)
+        _check_gpus(plan)
         if method.trains:
             check_tracker(config.tracker)
         _check_lengths(plan)
@@ -37,6 +39,19 @@ def check_plan(plan: CellPlan) -> None:
             check_thoughts(config.train.format, samples)
     assert plan.samples
     examples(config.task, config.formats[config.eval.format].shots)
+
+
+def _check_gpus(plan: CellPlan) -> None:
+    """One training takes cards of one machine. On a CPU `gpus` are processes, of which there can be any number."""
+    asked = plan.config.gpus
+    if asked == 1 or resolved_device(plan.config.device) == "cpu":
+        return
+    there = len(visible_gpus())
+    if asked > there:
+        raise UserError(
+            f"gpus={asked}: this process sees {there} ({', '.join(visible_gpus())}), and a training does not go across "
+            f"machines; set gpus={there}, or let CUDA_VISIBLE_DEVICES show more"
+        )
 
 
 def _check_lengths(plan: CellPlan) -> None:

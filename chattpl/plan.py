@@ -156,6 +156,7 @@ class CellPlan:
             engine=self.engine_spec if self.method.rolls_out else None,
             seed=config.seed,
             device=resolved_device(config.device),
+            gpus=config.gpus,
             tracker=config.tracker,
             tracking=str((self.study / "tracking" / config.tracker).absolute()),
             inputs=model.inputs,

@@ -34,6 +34,16 @@ def resolved_device(name: str) -> str:
     return "cpu"
 
 
+@functools.cache
+def visible_gpus() -> tuple[str, ...]:
+    """The GPUs that this process was given, as CUDA_VISIBLE_DEVICES names them."""
+    import torch
+
+    names = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")]
+    count = torch.cuda.device_count()
+    return tuple(names[:count] if names[0] else map(str, range(count)))
+
+
 def _take_one_gpu() -> None:
     """Leave this process the first of several visible GPUs.
 
@@ -41,14 +51,10 @@ def _take_one_gpu() -> None:
     it is first used, so this comes before `torch.cuda.is_available`; `device_count` asks the driver's management
     library instead.
     """
-    import torch
-
-    count = torch.cuda.device_count()
+    count = len(visible_gpus())
     if count < 2:
         return
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
-    first = visible[0].strip() or "0"
-    os.environ["CUDA_VISIBLE_DEVICES"] = first
+    first = os.environ["CUDA_VISIBLE_DEVICES"] = visible_gpus()[0]
     logger.info(
         "%d GPUs are visible and a process uses one: GPU %s (CUDA_VISIBLE_DEVICES chooses another)", count, first
     )

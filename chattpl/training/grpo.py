@@ -60,7 +60,7 @@ def train_grpo(live: LiveJob, pool: EnginePool) -> tuple[PreTrainedModel, dict[s
         train_dataset=prepared.dataset,
         processing_class=live.tokenizer,
     )
-    report = train(trainer, job, resumable=trainer.needs_rollouts)
+    report = train(trainer, job, plan, resumable=trainer.needs_rollouts)
     report |= {"samples": len(prepared.dataset), "dropped_samples": prepared.dropped}
     return trainer.model, report | _rollout_figures(report["log"], arguments)
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from chattpl.ranks import local
 from chattpl.training.compiling import compiled
 
 # Elements that are updated at a time. What is computed in float32 on the way stays small, on a CPU within its cache.
@@ -23,7 +24,7 @@ class MasterAdamW(torch.optim.Optimizer):
 
     Takes bfloat16 parameters; single ones that a model keeps in float32 need no master. The first moment is kept in the
     parameter's precision, the second, whose relative changes are smaller, in float32. On a GPU the update is compiled,
-    where that is possible.
+    where that is possible. Of a parameter that is shared out among ranks each updates its own part.
 
     Args:
         params: parameters or groups of them.
@@ -61,17 +62,17 @@ class MasterAdamW(torch.optim.Optimizer):
         return loss
 
     def _update(self, parameter: Tensor, numbers_of: Callable[[int, torch.device], Tensor]) -> None:
-        state = self.state[parameter]
+        state, weight = self.state[parameter], local(parameter.detach())
         if not state:
-            state.update(_fresh_state(parameter))
+            state.update(_fresh_state(weight))
         state["step"] += 1
         numbers = numbers_of(state["step"], parameter.device)
-        changing = [parameter.detach(), state["exp_avg"], state["exp_avg_sq"]]
+        changing = [weight, state["exp_avg"], state["exp_avg_sq"]]
         update: Callable[..., None] = _adamw
         if "rest" in state:
-            changing[:1] = [parameter.detach().view(torch.int16), state["rest"]]
+            changing[:1] = [weight.view(torch.int16), state["rest"]]
             update = compiled(_split_adamw, parameter.device.type)
-        flat = [parameter.grad.reshape(-1), *(tensor.view(-1) for tensor in changing)]
+        flat = [local(parameter.grad).reshape(-1), *(tensor.view(-1) for tensor in changing)]
         for pieces in zip(*(tensor.split(CHUNKS[parameter.device.type]) for tensor in flat), strict=True):
             update(*pieces, numbers)
 
@@ -86,9 +87,12 @@ class MasterAdamW(torch.optim.Optimizer):
 
 @torch.no_grad()
 def master_of(parameter: Tensor, optimizer: torch.optim.Optimizer) -> Tensor:
-    """The parameter in float32: its master where the optimizer keeps one, else its own value. Same shape."""
-    rest = optimizer.state.get(parameter, {}).get("rest")
-    return parameter.float() if rest is None else _join(parameter.view(torch.int16), rest)
+    """The parameter in float32: its master where the optimizer keeps one, else its own value.
+
+    Of the shape of the parameter, or of this rank's part of it.
+    """
+    rest, weight = optimizer.state.get(parameter, {}).get("rest"), local(parameter.detach())
+    return weight.float() if rest is None else _join(weight.view(torch.int16), rest)
 
 
 def _fresh_state(parameter: Tensor) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from transformers import (
     Trainer,
 )
 
-from chattpl import basemodel, signals, vectormath
+from chattpl import basemodel, ranks, signals, vectormath
 from chattpl.encoding import Encoding
 from chattpl.errors import UserError
 from chattpl.formats import Format, StopPolicy, parse_fields
@@ -32,8 +32,10 @@ from chattpl.training.callbacks import Checkpoints, Clock, LogProgress, last_che
 from chattpl.training.fusing import fused_layers
 from chattpl.training.head import score_in_float32
 from chattpl.training.job import TrainingJob
+from chattpl.training.memory import Batching
 from chattpl.training.optimizer import MasterAdamW
 from chattpl.training.precision import has_masters
+from chattpl.training.sharding import folder_of, shard
 from chattpl.training.weights import finish_weights
 
 logger = logging.getLogger(__name__)
@@ -102,7 +104,7 @@ def trainer_arguments(job: TrainingJob, kind: type, **ours: Any) -> Any:
         "logging_nan_inf_filter": False,
         **job.hyperparameters,
         "report_to": job.tracker,
-        "output_dir": job.work,
+        "output_dir": str(folder_of(job)),
         "seed": job.seed,
         "use_cpu": job.device == "cpu",
         **ours,
@@ -114,7 +116,9 @@ def trainer_arguments(job: TrainingJob, kind: type, **ours: Any) -> Any:
         raise UserError(f"{job.method}.*: {kind.__name__} refuses the configuration: {reason}") from error
 
 
-def train(trainer: Trainer, job: TrainingJob, resumable: Callable[[], bool] = lambda: True) -> dict[str, Any]:
+def train(
+    trainer: Trainer, job: TrainingJob, plan: Batching, resumable: Callable[[], bool] = lambda: True
+) -> dict[str, Any]:
     """Train to the end, from the last checkpoint if there is one, and round the weights to `job.dtype`.
 
     A signal that arrives meanwhile waits for a checkpoint; one that arrives in the last step waits on, for the end of
@@ -123,6 +127,7 @@ def train(trainer: Trainer, job: TrainingJob, resumable: Callable[[], bool] = la
     Args:
         trainer: with everything but the callbacks.
         job: says where the checkpoints are.
+        plan: says how several ranks share the model out.
         resumable: asked after a step, whether a checkpoint can be written there.
 
     Returns:
@@ -132,7 +137,7 @@ def train(trainer: Trainer, job: TrainingJob, resumable: Callable[[], bool] = la
         Interrupted: a signal arrived before the last step; a checkpoint was written first.
         UserError: the samples do not fill one batch, so there was nothing to train on.
     """
-    checkpoint = last_checkpoint(Path(job.work))
+    checkpoint = last_checkpoint(folder_of(job))
     if checkpoint is not None:
         logger.info("resuming from %s", checkpoint.name)
     trainer.remove_callback(PrinterCallback)
@@ -141,8 +146,10 @@ def train(trainer: Trainer, job: TrainingJob, resumable: Callable[[], bool] = la
     clock = Clock(checkpoint)
     for callback in (Checkpoints(resumable), LogProgress(), clock):
         trainer.add_callback(callback)
-    signals.defer()
+    signals.defer(all_of_them=ranks.count() > 1)
     with fused_layers(trainer.model) if job.device == "cuda" else nullcontext():
+        if ranks.count() > 1:
+            shard(trainer.model, plan.whole, job.device)
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if trainer.state.global_step < trainer.state.max_steps:
         signals.raise_pending()
@@ -154,6 +161,7 @@ def train(trainer: Trainer, job: TrainingJob, resumable: Callable[[], bool] = la
         "steps": trainer.state.global_step,
         "resumed_from_step": int(checkpoint.name.partition("-")[2]) if checkpoint else None,
         **conditions(job.device),
+        "gpus": ranks.count(),
         **finish_weights(trainer.model, trainer.optimizer, job.base_folder, getattr(torch, job.dtype)),
         "loss": curve(history, "loss"),
         "log": history,
@@ -161,8 +169,11 @@ def train(trainer: Trainer, job: TrainingJob, resumable: Callable[[], bool] = la
 
 
 def _choose_optimizer(trainer: Trainer, job: TrainingJob) -> None:
-    """float32 masters for bfloat16 weights, else what `optim` names. The trainer makes the groups of weight decay."""
-    if has_masters(job.train_dtype, job.master_weights):
+    """float32 masters for bfloat16 weights, else what `optim` names. The trainer makes the groups of weight decay.
+
+    Several ranks have the same AdamW for float32 weights, each for its own part.
+    """
+    if has_masters(job.train_dtype, job.master_weights) or ranks.count() > 1:
         asked = trainer.args
         settings = {"lr": asked.learning_rate, "betas": (asked.adam_beta1, asked.adam_beta2), "eps": asked.adam_epsilon}
         trainer.optimizer_cls_and_kwargs = (MasterAdamW, settings)

@@ -11,8 +11,10 @@ from safetensors import safe_open
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from chattpl import ranks
 from chattpl.basemodel import weight_files
 from chattpl.training.optimizer import master_of
+from chattpl.training.sharding import unshard
 
 logger = logging.getLogger(__name__)
 
@@ -42,23 +44,36 @@ def finish_weights(
 ) -> dict[str, Any]:
     """Turn each parameter into what is published: its master, rounded to `dtype`. One at a time.
 
+    Of a model that is shared out among ranks the first gets all, outside a GPU's memory.
+
     Returns:
         Fields of `chattpl.train_report.Curves`: how the weights differ from those in the folder `base`, as trained and
         as published, each from the base's in the same precision. Tied weights count once.
     """
     trained, published, first = _Difference(), _Difference(), Tensors(base)
     compared = True
-    for names, parameter in _named(model):
-        before, master = first.find(names, model.base_model_prefix), master_of(parameter, optimizer)
+    gathered: dict[str, torch.nn.Parameter] = {}
+    for names, parameter in list(_named(model)):
+        master, weight = (
+            ranks.whole(part, like=parameter) for part in (master_of(parameter, optimizer), ranks.local(parameter.data))
+        )
+        if not ranks.is_first():
+            continue
+        before = first.find(names, model.base_model_prefix)
         # A weight that is trained in the precision it is published in stays as its rollouts had it.
-        after = parameter.data if parameter.dtype == dtype else master.to(dtype)
+        after = weight if weight.dtype == dtype else master.to(dtype)
         if before is None or before.shape != after.shape:
             compared = False
         else:
-            before = before.to(parameter.device)
-            trained.add(before.to(parameter.dtype), master)
+            before = before.to(weight.device)
+            trained.add(before.to(weight.dtype), master)
             published.add(before.to(dtype), after)
-        parameter.data = after
+        if ranks.count() > 1:
+            gathered |= dict.fromkeys(names, torch.nn.Parameter(after.cpu()))
+        else:
+            parameter.data = after
+    if gathered:
+        unshard(model, gathered)
     return _figures(trained, published, dtype) if compared else _unknown(base)
 
 
