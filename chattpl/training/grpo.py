@@ -12,6 +12,7 @@ from typing import Any
 from transformers import PreTrainedModel
 from trl import GRPOConfig
 
+from chattpl import ranks
 from chattpl.formats import decode_completion, split_thought
 from chattpl.generation import Sampling
 from chattpl.generation.pool import EnginePool, Model
@@ -48,7 +49,7 @@ def train_grpo(live: LiveJob, pool: EnginePool) -> tuple[PreTrainedModel, dict[s
     pool.sleep()
     model, bf16 = load_model(live), value_of("grpo", job.hyperparameters, "bf16") is not False
     plan = batching(model, job, prepared.longest + length, bf16)
-    shape = step_shape(job.hyperparameters, plan.tokens // (prepared.longest + length))
+    shape = step_shape(job.hyperparameters, ranks.count() * (plan.tokens // (prepared.longest + length)))
     arguments = trainer_arguments(job, GRPOConfig, bf16=bf16, gradient_checkpointing=plan.checkpointing, **shape)
     sampling = Sampling(length, arguments.temperature, 1.0, live.stop, logprobs=True)
     trainer = RolloutTrainer(
