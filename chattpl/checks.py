@@ -3,7 +3,7 @@
 from chattpl import basemodel
 from chattpl.errors import UserError
 from chattpl.formats import KINDS, check_thoughts
-from chattpl.generation import ENGINES, resolved_device
+from chattpl.generation import ENGINES
 from chattpl.generation.device import visible_gpus
 from chattpl.plan import CellPlan
 from chattpl.stages import STAGES
@@ -20,8 +20,6 @@ def check_plan(plan: CellPlan) -> None:
     """
     config, method = plan.config, plan.method
     if STAGES[config.stage].needs_weights:
-        if config.device == "cuda":
-            resolved_device(config.device)
         _check_gpus(plan)
         if method.trains:
             check_tracker(config.tracker)
@@ -44,13 +42,13 @@ def check_plan(plan: CellPlan) -> None:
 def _check_gpus(plan: CellPlan) -> None:
     """One training takes cards of one machine. On a CPU `gpus` are processes, of which there can be any number."""
     asked = plan.config.gpus
-    if asked == 1 or resolved_device(plan.config.device) == "cpu":
+    if plan.config.device == "auto" and asked == 1:
         return
-    there = len(visible_gpus())
-    if asked > there:
+    if plan.device != "cpu" and asked > len(visible_gpus()):
+        there = len(visible_gpus())
         raise UserError(
-            f"gpus={asked}: this process sees {there} ({', '.join(visible_gpus())}), and a training does not go across "
-            f"machines; set gpus={there}, or let CUDA_VISIBLE_DEVICES show more"
+            f"gpus={asked}: this process sees {there}, and a training does not go across machines; set gpus={there}, "
+            "or have CUDA_VISIBLE_DEVICES show more"
         )
 
 

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,12 @@ class CellPlan:
             same = {**inputs, "device": kept.get("inputs", {}).get("device")}
             if digest(same) == kept["fingerprint"]:
                 return same
-        return {**inputs, "device": resolved_device(self.config.device)}
+        return {**inputs, "device": self.device}
+
+    @property
+    def device(self) -> str:
+        """The type of device that computes: "cpu" or "cuda"."""
+        return resolved_device(self.config.device, self.config.gpus)
 
     def _examples(self, format_name: str) -> dict[str, str]:
         shown = examples(self.config.task, self.config.formats[format_name].shots)
@@ -133,7 +139,8 @@ class CellPlan:
     def engine_spec(self) -> EngineSpec:
         """The engine that answers, and makes the rollouts."""
         shared = {key: getattr(self.config.model, key) for key in ("dtype", "attn_implementation", "trust_remote_code")}
-        return EngineSpec(**vars(self.config.engine), **shared, device=resolved_device(self.config.device))
+        gpus = self.config.gpus if self.device == "cuda" else 1
+        return EngineSpec(**vars(self.config.engine), **shared, device=self.device, gpus=gpus)
 
     def training_job(self, model: Artifact) -> TrainingJob:
         """What is to be trained, as data."""
@@ -153,9 +160,9 @@ class CellPlan:
             task=config.task,
             hyperparameters=getattr(config, self.cell.method),
             stop=tuple(config.eval.stop),
-            engine=self.engine_spec if self.method.rolls_out else None,
+            engine=replace(self.engine_spec, gpus=1) if self.method.rolls_out else None,  # each rank has its own
             seed=config.seed,
-            device=resolved_device(config.device),
+            device=self.device,
             gpus=config.gpus,
             tracker=config.tracker,
             tracking=str((self.study / "tracking" / config.tracker).absolute()),

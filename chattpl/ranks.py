@@ -49,7 +49,8 @@ def joined(ranks: Ranks, folder: Path, device: str) -> Iterator[None]:
         yield
     finally:
         _ours = before
-        torch.distributed.destroy_process_group()
+        if torch.distributed.is_initialized():  # vLLM ends it with its engine
+            torch.distributed.destroy_process_group()
 
 
 def rank() -> int:

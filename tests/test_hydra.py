@@ -282,6 +282,13 @@ def test_outputs_of_the_version_before_are_known_as_such_and_kept(micro, tmp_pat
 # --- one GPU a process
 
 
+@pytest.fixture(autouse=True)
+def _unasked():
+    device.visible_gpus.cache_clear()
+    yield
+    device.visible_gpus.cache_clear()
+
+
 @pytest.mark.parametrize(("visible", "taken"), [(None, "0"), ("2,3", "2"), ("GPU-a,GPU-b", "GPU-a")])
 def test_of_several_visible_gpus_a_process_takes_the_first_and_says_so(monkeypatch, caplog, visible, taken):
     import torch
@@ -290,7 +297,7 @@ def test_of_several_visible_gpus_a_process_takes_the_first_and_says_so(monkeypat
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible or "")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with caplog.at_level("INFO"):
-        device._take_one_gpu()
+        device._take_gpus(1)
     assert os.environ["CUDA_VISIBLE_DEVICES"] == taken
     assert f"2 GPUs are visible and a process uses one: GPU {taken}" in caplog.text
 
@@ -300,7 +307,7 @@ def test_a_single_gpu_is_left_as_it_is(monkeypatch):
 
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    device._take_one_gpu()
+    device._take_gpus(1)
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "1"
 
 

@@ -10,15 +10,15 @@ from unittest import mock
 
 import pytest
 import torch
-from conftest import training_job
+from conftest import run_main, training_job
 from forked import FORKS
 from recorder import Holding
 from safetensors.torch import load_file
 from test_resume import Stop, kill_the_process, terminate, train
 
-from chattpl import ranks
+from chattpl import signals
 from chattpl.basemodel import files_fingerprint, read_json
-from chattpl.errors import Interrupted, UserError
+from chattpl.errors import Interrupted
 from chattpl.generation import Completion
 from chattpl.generation.pool import EnginePool
 from chattpl.ranks import Ranks, joined
@@ -26,14 +26,14 @@ from chattpl.train_report import TrainReport
 from chattpl.training import launch, memory
 from chattpl.training.callbacks import last_checkpoint
 from chattpl.training.job import TrainingJob
-from chattpl.training.memory import Batching, Footprint, Gathered, shared_out
+from chattpl.training.memory import Batching
 from chattpl.training.run import run_job
 
 COMMON = ["device=cpu", "task.train_limit=21", "engine.name=transformers", "train.format=raw"]
 SIZES = {
     "sft": ["max_steps=5", "per_device_train_batch_size=8", "gradient_accumulation_steps=1", "logging_steps=1",
             "learning_rate=1e-3", "warmup_steps=0", "save_steps=2"],
-    "grpo": ["max_steps=3", "per_device_train_batch_size=6", "gradient_accumulation_steps=2", "num_generations=4",
+    "grpo": ["max_steps=4", "per_device_train_batch_size=6", "gradient_accumulation_steps=2", "num_generations=4",
              "max_completion_length=12", "learning_rate=1e-3", "warmup_steps=0", "save_steps=1",
              "vllm_importance_sampling_correction=false"],
 }  # fmt: skip
@@ -41,15 +41,19 @@ FLOAT32 = {"train_dtype": "float32", "dtype": "float32"}
 
 
 class Scripted:
-    """An engine whose completions depend on the prompt, on how often it was asked, and on which copy it is."""
+    """An engine whose completions depend on the prompt, its copy, and the seed or how often it was asked."""
 
-    def __init__(self):
+    def __init__(self, seeded: bool):
+        self._seeded = seeded
         self._calls = 0
 
     def generate(self, prompts, sampling, seeds):
         self._calls += 1
         copies = [prompts[:place].count(prompt) for place, prompt in enumerate(prompts)]
-        return [self._complete(random.Random(str((self._calls, *each))), sampling) for each in zip(prompts, copies)]
+        key = seeds if self._seeded else self._calls
+        return [
+            self._complete(random.Random(str((key, *each))), sampling) for each in zip(prompts, copies, strict=True)
+        ]
 
     def _complete(self, draw, sampling):
         ids = [draw.randrange(20, 200) for _ in range(draw.randrange(1, 10))]
@@ -75,8 +79,8 @@ def be_rank(job: TrainingJob, rank: int, meeting: Path, plan: Batching | None, s
 
 def planned(job: TrainingJob, plan: Batching | None, *stop: Stop) -> None:
     """The training, its steps computed as `plan` says."""
-    with mock.patch.object(memory, "shared_out", lambda *_: plan) if plan else mock.MagicMock():
-        train(job, Holding(Scripted()), *stop)
+    with mock.patch.object(memory, "shared_out", return_value=plan) if plan else mock.MagicMock():
+        train(job, Holding(Scripted(job.seed > 0)), *stop)
 
 
 def share_out(job: TrainingJob, folder: Path, plan: Batching | None = None, stop: dict[int, Stop] | None = None):
@@ -132,3 +136,54 @@ def test_two_ranks_train_the_model_of_one(method, plan, make_job, tmp_path):
         assert found == pytest.approx(expected, rel=1e-4, abs=1e-6), key
     assert together.tokens == alone.tokens
     assert distance(moved(two), moved(one)) < 0.01
+
+
+@pytest.mark.parametrize("happens", [terminate, kill_the_process])
+@pytest.mark.parametrize("method", SIZES)
+def test_ranks_of_which_one_is_stopped_go_on_to_the_bit(method, happens, make_job, tmp_path):
+    undisturbed, disturbed = (make_job(name, method, gpus=2, seed=1) for name in ("undisturbed", "disturbed"))
+    assert share_out(undisturbed, tmp_path / "meeting", PLANS[1]) == [0, 0]
+    statuses = share_out(disturbed, tmp_path / "first", PLANS[1], {1: Stop(3, happens)})
+    assert statuses == ([143, 143] if happens is terminate else [1, -9])
+    saved = {last_checkpoint(Path(disturbed.work) / f"{rank}-of-2").name for rank in range(2)}
+    assert saved == {"checkpoint-3" if happens is terminate else "checkpoint-2"}
+    assert share_out(disturbed, tmp_path / "second", PLANS[1]) == [0, 0]
+    assert report_of(disturbed).resumed_from_step
+    assert (Path(disturbed.output) / "model.safetensors").read_bytes() == (
+        Path(undisturbed.output) / "model.safetensors"
+    ).read_bytes()
+
+
+# --- as a user types it
+
+
+def test_a_cell_on_two_processes(micro, no_vllm, tmp_path):
+    ended = run_main(*micro, "gpus=2", "device=cpu", "sft.save_strategy=no", cwd=tmp_path, PYTHONPATH=no_vllm)
+    assert ended.returncode == 0, ended.stderr
+    assert "2 ranks, each with its share of weights, gradients and optimizer state, and in a step with" in ended.stdout
+    (manifest,) = tmp_path.glob("outputs/*/models/sft_chat_template/train.json")
+    assert read_json(manifest)["gpus"] == 2
+
+
+@pytest.fixture
+def worker_job(make_job):
+    return make_job("cell", "sft", gpus=2)
+
+
+def test_a_signal_to_whoever_started_the_ranks_ends_them_with_a_checkpoint(worker_job, monkeypatch):
+    began = Path(worker_job.work) / "0-of-2" / "checkpoint-2"
+    waited, sent = launch.time.sleep, []
+
+    def wait(seconds):
+        waited(seconds)
+        if began.is_dir() and not sent:
+            sent.append(signal.SIGTERM)
+            os.kill(os.getpid(), *sent)
+
+    endless = replace(worker_job, hyperparameters={**worker_job.hyperparameters, "max_steps": 10_000})
+    monkeypatch.setattr(launch.time, "sleep", wait)
+    with pytest.raises(Interrupted), signals.handled():
+        run_job(endless, EnginePool())
+    kept = {last_checkpoint(Path(worker_job.work) / f"{rank}-of-2").name for rank in range(2)}
+    assert len(kept) == 1
+    assert not any(Path(worker_job.output).glob("train.json"))

@@ -16,15 +16,15 @@ DEVICES = ("auto", "cpu", "cuda")
 
 
 @functools.cache
-def resolved_device(name: str) -> str:
-    """`auto` is a GPU where there is one, else the CPU.
+def resolved_device(name: str, gpus: int = 1) -> str:
+    """`auto` is a GPU where there is one, else the CPU. Leaves this process as many as it is to use.
 
     Raises:
-        UserError: a GPU is asked for and not there.
+        UserError: a GPU is asked for and not there, or another number of them than this process uses already.
     """
     if name == "cpu":
         return "cpu"
-    _take_one_gpu()
+    _take_gpus(gpus)
     import torch
 
     if torch.cuda.is_available():
@@ -44,20 +44,25 @@ def visible_gpus() -> tuple[str, ...]:
     return tuple(names[:count] if names[0] else map(str, range(count)))
 
 
-def _take_one_gpu() -> None:
-    """Leave this process the first of several visible GPUs.
+def _take_gpus(count: int) -> None:
+    """Leave this process the first of several visible GPUs, or the first `count`.
 
-    With more, transformers would wrap the model in `nn.DataParallel`, which TRL refuses. CUDA reads the variable when
-    it is first used, so this comes before `torch.cuda.is_available`; `device_count` asks the driver's management
-    library instead.
+    With more than one, transformers would wrap the model in `nn.DataParallel`, which TRL refuses. CUDA reads the
+    variable when it is first used, so this comes before `torch.cuda.is_available`; `device_count` asks the driver's
+    management library instead.
     """
-    count = len(visible_gpus())
-    if count < 2:
+    import torch
+
+    visible, taken = visible_gpus(), ",".join(visible_gpus()[:count])
+    if len(visible) < 2:
         return
-    first = os.environ["CUDA_VISIBLE_DEVICES"] = visible_gpus()[0]
+    if torch.cuda.is_initialized() and os.environ.get("CUDA_VISIBLE_DEVICES", taken) != taken:
+        raise UserError(f"gpus={count}: this process uses another number of cards already; run it in another command")
+    os.environ["CUDA_VISIBLE_DEVICES"] = taken
     logger.info(
-        "%d GPUs are visible and a process uses one: GPU %s (CUDA_VISIBLE_DEVICES chooses another)", count, first
-    )
+        "%d GPUs are visible and a process uses %s: GPU %s (CUDA_VISIBLE_DEVICES chooses another)",
+        len(visible), "one" if count == 1 else f"gpus={count}", taken,
+    )  # fmt: skip
 
 
 @functools.cache

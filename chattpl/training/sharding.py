@@ -84,4 +84,4 @@ class ShardedTrainer(Trainer):
         super()._save_checkpoint(model, trial)
         self.args.save_total_limit = limit
         ranks.wait()
-        rotate_checkpoints(self.args.output_dir, limit, self.state.best_model_checkpoint, use_mtime=True)
+        rotate_checkpoints(self.args.output_dir, limit, self.state.best_model_checkpoint)

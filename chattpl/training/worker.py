@@ -12,6 +12,7 @@ import logging
 import os
 import sys
 import threading
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -45,7 +46,7 @@ def main() -> None:
                 run_job(job, runtime.pool)
                 return
             threading.Thread(target=_end_with_the_parent, daemon=True).start()
-            with joined(Ranks(options.rank, job.gpus), options.meeting, job.device):
+            with joined(Ranks(options.rank, job.gpus), options.meeting, job.device), closing(runtime.pool):
                 run_job(replace(job, tracker="none") if options.rank else job, runtime.pool)
 
 
