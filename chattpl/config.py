@@ -92,6 +92,7 @@ class _Common:
     report: ReportConfig = MISSING
     tracker: str = MISSING
     device: str = MISSING
+    gpus: int = MISSING
     seed: int = MISSING
     study: str = MISSING
     output_root: str = MISSING
@@ -176,7 +177,7 @@ def checked_config(composed: DictConfig) -> Config:
         raise UserError("grpo.sync_ref_model=true: with lora the reference model is the base, which stays as it is")
     if METHODS[schema.train.method].trains and trains_base_weights(schema.lora):
         model = schema.model
-        check_precision(schema.train.method, model.train_dtype, model.master_weights, hyperparameters)
+        check_precision(schema.train.method, model.train_dtype, model.master_weights, hyperparameters, schema.gpus)
     return Config(**{**vars(schema), "task": task, "wordings": wordings, "formats": formats})
 
 
@@ -232,6 +233,7 @@ def _check_numbers(schema: Schema) -> None:
         "engine.gpu_memory_utilization": (_or_one(engine.gpu_memory_utilization), 1e-9, 1),
         "engine.max_model_len": (_or_one(engine.max_model_len), 1, math.inf),
         "engine.kv_cache_gib": (_or_one(engine.kv_cache_gib), 1e-9, math.inf),
+        "gpus": (schema.gpus, 1, math.inf),
         "seed": (schema.seed, 0, 2**31 - 1),
     }
     for key, (value, low, high) in bounds.items():

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +102,12 @@ class CellPlan:
             same = {**inputs, "device": kept.get("inputs", {}).get("device")}
             if digest(same) == kept["fingerprint"]:
                 return same
-        return {**inputs, "device": resolved_device(self.config.device)}
+        return {**inputs, "device": self.device}
+
+    @property
+    def device(self) -> str:
+        """The type of device that computes: "cpu" or "cuda"."""
+        return resolved_device(self.config.device)
 
     def _examples(self, format_name: str) -> dict[str, str]:
         shown = examples(self.config.task, self.config.formats[format_name].shots)
@@ -135,7 +141,8 @@ class CellPlan:
     def engine_spec(self) -> EngineSpec:
         """The engine that answers, and makes the rollouts."""
         shared = {key: getattr(self.config.model, key) for key in ("dtype", "attn_implementation", "trust_remote_code")}
-        return EngineSpec(**vars(self.config.engine), **shared, device=resolved_device(self.config.device))
+        gpus = self.config.gpus if self.device == "cuda" else 1
+        return EngineSpec(**vars(self.config.engine), **shared, device=self.device, gpus=gpus)
 
     @property
     def training_work(self) -> Work:
@@ -167,9 +174,10 @@ class CellPlan:
             hyperparameters=getattr(config, self.cell.method),
             lora=adapter_fields(config.lora),
             stop=tuple(config.eval.stop),
-            engine=self.engine_spec if self.method.rolls_out else None,
+            engine=replace(self.engine_spec, gpus=1) if self.method.rolls_out else None,  # each rank has its own
             seed=config.seed,
-            device=resolved_device(config.device),
+            device=self.device,
+            gpus=config.gpus,
             tracker=config.tracker,
             tracking=str((self.study / "tracking" / config.tracker).absolute()),
             inputs=model.inputs,

@@ -19,7 +19,7 @@ from transformers import (
     Trainer,
 )
 
-from chattpl import basemodel, signals, vectormath
+from chattpl import basemodel, ranks, signals, vectormath
 from chattpl.encoding import Encoding
 from chattpl.errors import UserError
 from chattpl.formats import Format, StopPolicy, parse_fields
@@ -33,8 +33,10 @@ from chattpl.training.fusing import fused_layers
 from chattpl.training.graphs import graphed_layers
 from chattpl.training.head import score_in_float32
 from chattpl.training.job import TrainingJob
+from chattpl.training.memory import Batching
 from chattpl.training.optimizer import MasterAdamW
 from chattpl.training.precision import has_masters
+from chattpl.training.sharding import folder_of, shard
 from chattpl.training.weights import finish_weights
 
 logger = logging.getLogger(__name__)
@@ -104,7 +106,7 @@ def trainer_arguments(job: TrainingJob, kind: type, **ours: Any) -> Any:
         "logging_nan_inf_filter": False,
         **job.hyperparameters,
         "report_to": job.tracker,
-        "output_dir": job.work,
+        "output_dir": str(folder_of(job)),
         "seed": job.seed,
         "use_cpu": job.device == "cpu",
         **ours,
@@ -117,7 +119,11 @@ def trainer_arguments(job: TrainingJob, kind: type, **ours: Any) -> Any:
 
 
 def train(
-    trainer: Trainer, job: TrainingJob, resumable: Callable[[], bool] = lambda: True, tokens: int | None = None
+    trainer: Trainer,
+    job: TrainingJob,
+    plan: Batching,
+    resumable: Callable[[], bool] = lambda: True,
+    tokens: int | None = None,
 ) -> dict[str, Any]:
     """Train to the end, from the last checkpoint if there is one, and round the weights to `job.dtype`.
 
@@ -127,6 +133,7 @@ def train(
     Args:
         trainer: with everything but the callbacks.
         job: says where the checkpoints are.
+        plan: says how several ranks share the model out.
         resumable: asked after a step, whether a checkpoint can be written there.
         tokens: of the largest micro-batch to be expected, where they are packed and a GPU may repeat them as graphs.
 
@@ -137,7 +144,7 @@ def train(
         Interrupted: a signal arrived before the last step; a checkpoint was written first.
         UserError: the samples do not fill one batch, so there was nothing to train on.
     """
-    checkpoint = last_checkpoint(Path(job.work))
+    checkpoint = last_checkpoint(folder_of(job))
     if checkpoint is not None:
         logger.info("resuming from %s", checkpoint.name)
     trainer.remove_callback(PrinterCallback)
@@ -146,12 +153,14 @@ def train(
     clock = Clock(checkpoint)
     for callback in (Checkpoints(resumable), LogProgress(), clock):
         trainer.add_callback(callback)
-    signals.defer()
+    signals.defer(all_of_them=ranks.count() > 1)
     with ExitStack() as kernels:
         if job.device == "cuda":
             kernels.enter_context(fused_layers(bare(trainer.model)))
-            if tokens and not trainer.args.gradient_checkpointing:
+            if tokens and not trainer.args.gradient_checkpointing and ranks.count() == 1:
                 kernels.enter_context(graphed_layers(bare(trainer.model), tokens))
+        if ranks.count() > 1:
+            shard(trainer.model, plan.whole, job.device)
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if trainer.state.global_step < trainer.state.max_steps:
         signals.raise_pending()
@@ -163,6 +172,7 @@ def train(
         "steps": trainer.state.global_step,
         "resumed_from_step": int(checkpoint.name.partition("-")[2]) if checkpoint else None,
         **conditions(job.device),
+        "gpus": ranks.count(),
         "trained_parameters": trained_parameters(trainer.model),
         **finish_weights(trainer.model, trainer.optimizer, job.base_folder, getattr(torch, job.dtype)),
         "loss": curve(history, "loss"),
@@ -171,10 +181,15 @@ def train(
 
 
 def _choose_optimizer(trainer: Trainer, job: TrainingJob) -> None:
-    """float32 masters for bfloat16 weights, else what `optim` names. The trainer makes the groups of weight decay."""
-    if all(each.dtype == torch.float32 for each in trainer.model.parameters() if each.requires_grad):
+    """float32 masters for bfloat16 weights, else what `optim` names. The trainer makes the groups of weight decay.
+
+    Several ranks have the same AdamW for float32 weights, each for its own part.
+    """
+    if ranks.count() == 1 and all(
+        each.dtype == torch.float32 for each in trainer.model.parameters() if each.requires_grad
+    ):
         return
-    if has_masters(job.train_dtype, job.master_weights):
+    if has_masters(job.train_dtype, job.master_weights) or ranks.count() > 1:
         asked = trainer.args
         settings = {"lr": asked.learning_rate, "betas": (asked.adam_beta1, asked.adam_beta2), "eps": asked.adam_epsilon}
         trainer.optimizer_cls_and_kwargs = (MasterAdamW, settings)
