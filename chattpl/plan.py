@@ -120,6 +120,16 @@ class CellPlan:
         """The model that is evaluated."""
         return Model(self.model.folder, self.model.fingerprint) if self.model else self.base_model
 
+    @property
+    def weights(self) -> str | None:
+        """The SHA-256 of the trained model's weights; None for the untrained one."""
+        return str(self.model.read()["weights"]) if self.model else None
+
+    @property
+    def answers_file(self) -> Path:
+        """The answers so far; what earlier weights answered is not continued with those of another training."""
+        return self.evaluation.work / f"answers{f'-{self.weights[:8]}' if self.weights else ''}.jsonl"
+
     @functools.cached_property
     def stop(self) -> StopPolicy:
         """How generation ends in this cell."""

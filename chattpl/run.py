@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from chattpl import weights
 from chattpl.artifacts import Artifact
 from chattpl.errors import UserError
 from chattpl.evaluation import Answers, Questions, ask, make_questions
@@ -62,17 +63,17 @@ class CellRun:
         Raises:
             UserError: what is finished has other inputs.
         """
-        model = self.plan.model
-        if self._stage.previews or self._stage.grades or (model and not model.is_finished(self._overwrite)):
+        if self._stage.previews or self._stage.grades:
             return False
-        evaluation = self.plan.evaluation
-        return not self._stage.evaluates or (evaluation.is_finished(self._overwrite) and self._is_graded(evaluation))
+        if self._stage.evaluates:
+            return not self._needs_model() and self._is_graded(self.plan.evaluation)
+        return self._has_model()
 
     def run(self) -> None:
         """Train, evaluate and grade, as far as `stage` says and nothing finished lies there."""
         if self._stage.previews:
             self._preview()
-        if self._stage.needs_weights:
+        if self._stage.needs_weights and self._needs_model():
             self.done = Done(trained=self._have_model())
         if self._stage.evaluates:
             self._have_evaluation(self.plan.evaluation)
@@ -81,15 +82,27 @@ class CellRun:
             kept.renew(functools.partial(self._grade_again, kept), is_current=lambda: False)
             self.done = replace(self.done, graded=True, summary=read_summary(kept.folder / kept.manifest))
 
+    def _needs_model(self) -> bool:
+        """Whether weights are needed: for their own sake, or for answers that are not there."""
+        if self.plan.model:
+            self.plan.model.is_finished(self._overwrite)  # whose error says more than that of the evaluation
+        return not (self._stage.evaluates and self.plan.evaluation.is_finished(self._overwrite))
+
+    def _has_model(self) -> bool:
+        return self.plan.model is None or weights.are_here(self.plan.model, self._overwrite)
+
     def _have_model(self) -> bool:
         """Train the model unless it is there; whether that was done here."""
         model = self.plan.model
-        if model is None or model.is_finished(self._overwrite):
+        if model is None or self._has_model():
             return False
+        is_elsewhere = model.is_finished(self._overwrite)
         if not self._stage.trains:
-            name = self.plan.cell.model_name
-            raise UserError(f"stage=eval: {name} is not trained yet; run stage=train or stage=all first")
-        return model.produce(functools.partial(self._train, model), self._overwrite)
+            problem = "has its weights elsewhere" if is_elsewhere else "is not trained yet"
+            raise UserError(f"stage=eval: {model.folder.name} {problem}; run stage=train or stage=all first")
+        if is_elsewhere:
+            weights.check_can_train_again(model, self.plan.engine_spec.device)
+        return model.renew(functools.partial(self._train, model), is_current=self._has_model)
 
     def _have_evaluation(self, evaluation: Artifact) -> None:
         """Evaluate unless that is done; grade again what another grader graded."""
@@ -109,6 +122,8 @@ class CellRun:
     def _train(self, model: Artifact) -> None:
         from chattpl.training.run import run_job
 
+        if model.is_finished(self._overwrite):
+            weights.keep_earlier_report(model)
         job = self.plan.training_job(model)
         write_json(model.work / "job.json", job.to_json())
         with logged(model.work / "train.log"):
@@ -131,7 +146,7 @@ class CellRun:
         questions = make_questions(plan.samples, form, asked.max_tokens, plan.engine_spec.max_model_len)
         engine = self._pool.serving(plan.engine_spec, plan.base_model, plan.asked_model)
         sampling = Sampling(asked.max_tokens, asked.temperature, asked.top_p, plan.stop)
-        answers, repeats = Answers(plan.evaluation.work / "answers.jsonl"), asked.num_samples
+        answers, repeats = Answers(plan.answers_file), asked.num_samples
         ask(engine, questions, sampling, answers, repeats=repeats, batch=asked.batch_size, seed=config.seed)
         decode = functools.partial(decode_completion, plan.encoding.tokenizer, stop=plan.stop)
         results = grade(make_task(config.task), questions, answers, decode, repeats)
@@ -198,6 +213,7 @@ def summary_of(plan: CellPlan, questions: Questions, counted: Figures) -> Summar
         **conditions(plan.engine_spec.device),
         stop={"token_ids": list(plan.stop.token_ids), "strings": list(plan.stop.strings)},
         model_fingerprint=plan.asked_model.fingerprint,
+        weights=plan.weights,
         prompt_fingerprint=questions.fingerprint,
         grader=plan.grader,
         versions=versions(),

@@ -64,6 +64,7 @@ def _report(job: TrainingJob, live: LiveJob, went: dict[str, Any]) -> TrainRepor
         schema=SCHEMA,
         fingerprint=digest(job.inputs),
         inputs=dict(job.inputs),
+        weights=basemodel.weights_fingerprint(Path(job.output)),
         end_token={"token": live.form.end_token, "id": live.form.end_token_id},
         tokens_per_second=round(went["tokens"] / went["seconds"], 1),
         versions=versions(),
