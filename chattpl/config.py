@@ -8,6 +8,7 @@ loaded.
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -29,6 +30,31 @@ from chattpl.training.trl_fields import CLASSES, check_fields
 
 MASKINGS = ("answer", "full")
 DTYPES = ("bfloat16", "float16", "float32")
+# The values of the keys that have a list of them.
+CHOICES: dict[str, Iterable[str]] = {
+    "stage": STAGES,
+    "eval.split": SPLITS,
+    "device": DEVICES,
+    "tracker": TRACKERS,
+    "objective": OBJECTIVES,
+    "engine.name": ("auto", *ENGINES),
+    "train.method": METHODS,
+    "train.masking": MASKINGS,
+    "model.dtype": DTYPES,
+    "model.train_dtype": DTYPES,
+}
+# The least and the greatest value of the numbers that are chattpl's own; TRL and vLLM check theirs.
+BOUNDS: dict[str, tuple[float, float]] = {
+    "eval.max_tokens": (1, math.inf),
+    "eval.temperature": (0, math.inf),
+    "eval.top_p": (1e-9, 1),
+    "eval.num_samples": (1, math.inf),
+    "eval.batch_size": (1, math.inf),
+    "engine.gpu_memory_utilization": (1e-9, 1),
+    "engine.max_model_len": (1, math.inf),
+    "engine.kv_cache_gib": (1e-9, math.inf),
+    "seed": (0, 2**31 - 1),
+}
 
 
 @dataclass
@@ -181,19 +207,8 @@ def without_hydra(composed: DictConfig) -> DictConfig:
 
 
 def _check_choices(schema: Schema) -> None:
-    for key, value, possible in (
-        ("stage", schema.stage, STAGES),
-        ("eval.split", schema.eval.split, SPLITS),
-        ("device", schema.device, DEVICES),
-        ("tracker", schema.tracker, TRACKERS),
-        ("objective", schema.objective, OBJECTIVES),
-        ("engine.name", schema.engine.name, ["auto", *ENGINES]),
-        ("train.method", schema.train.method, METHODS),
-        ("train.masking", schema.train.masking, MASKINGS),
-        ("model.dtype", schema.model.dtype, DTYPES),
-        ("model.train_dtype", schema.model.train_dtype, DTYPES),
-    ):
-        check_choice(key, value, possible)
+    for key, possible in CHOICES.items():
+        check_choice(key, attrgetter(key)(schema), possible)
     for family in schema.report.families:
         check_choice("report.families", family, FAMILIES)
 
@@ -211,26 +226,11 @@ def _format_of(name: str, values: Any) -> FormatFields:
     return parse_fields(name, values or {})
 
 
-def _or_one(value: float | None) -> float:
-    return 1 if value is None else value
-
-
 def _check_numbers(schema: Schema) -> None:
-    """The bounds of the numbers that are chattpl's own; TRL and vLLM check theirs."""
     evaluation, engine = schema.eval, schema.engine
-    bounds = {
-        "eval.max_tokens": (evaluation.max_tokens, 1, math.inf),
-        "eval.temperature": (evaluation.temperature, 0, math.inf),
-        "eval.top_p": (evaluation.top_p, 1e-9, 1),
-        "eval.num_samples": (evaluation.num_samples, 1, math.inf),
-        "eval.batch_size": (evaluation.batch_size, 1, math.inf),
-        "engine.gpu_memory_utilization": (_or_one(engine.gpu_memory_utilization), 1e-9, 1),
-        "engine.max_model_len": (_or_one(engine.max_model_len), 1, math.inf),
-        "engine.kv_cache_gib": (_or_one(engine.kv_cache_gib), 1e-9, math.inf),
-        "seed": (schema.seed, 0, 2**31 - 1),
-    }
-    for key, (value, low, high) in bounds.items():
-        if not low <= value <= high:
+    for key, (low, high) in BOUNDS.items():
+        value = attrgetter(key)(schema)
+        if value is not None and not low <= value <= high:
             raise UserError(f"{key}={value}: must lie between {low} and {high}")
     if engine.enforce_eager and engine.compile:
         raise UserError("engine.compile=true: engine.enforce_eager=true leaves the compiler out; set one of them")
