@@ -10,6 +10,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from html.parser import HTMLParser
+from importlib.util import find_spec
 from pathlib import Path
 from unittest import mock
 from urllib.parse import unquote, urlsplit
@@ -26,7 +27,8 @@ PAGES = [*sorted(DOCS.rglob("*.md")), ROOT / "README.md"]
 BLOCK = re.compile(r"^```(\w+)(?: title=\"(.+)\")?\n(.*?)^```", flags=re.MULTILINE | re.DOTALL)
 MATRIX = ["-m", "experiment=glob(*)", "eval.format=chat,raw"]
 # What does not run here: another machine's launcher, a model that would be downloaded, a folder of the reader's.
-ELSEWHERE = ("hydra/launcher=", "qwen3_", "Qwen/", "/models/")
+LAUNCHERS = {"slurm_gpu": "submitit", "ray_gpu": "ray", "joblib_cpu": "joblib"}
+ELSEWHERE = ("hydra/launcher=", "qwen3_", "Qwen/", "model.path=/models/")
 
 
 def blocks(page: Path) -> list[tuple[str, str, str]]:
@@ -38,7 +40,9 @@ def commands(page: Path) -> list[str]:
     return [line for language, _, text in blocks(page) if language == "bash" for line in text.splitlines() if line]
 
 
-WITH_COMMANDS = [page for page in PAGES if commands(page)]
+SLOW = {"docs/howto/grid.md": [pytest.mark.slow]}  # 25 cells
+NAMES = {page.relative_to(ROOT).as_posix(): page for page in PAGES if commands(page)}
+WITH_COMMANDS = [pytest.param(page, id=name, marks=SLOW.get(name, [])) for name, page in NAMES.items()]
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +63,7 @@ def small(micro_model, tmp_path_factory) -> Iterator[Path]:
         yield folder.parent
 
 
-@pytest.mark.parametrize("page", WITH_COMMANDS, ids=lambda page: page.relative_to(ROOT).as_posix())
+@pytest.mark.parametrize("page", WITH_COMMANDS)
 def test_every_command_of_a_page_runs(page, small, monkeypatch):
     monkeypatch.syspath_prepend(str(small))
     for _, name, text in blocks(page):
@@ -100,13 +104,14 @@ def run_chattpl(arguments: list[str], folder: Path) -> None:
     reports = contextlib.nullcontext() if "stage=report" in arguments else mock.patch("chattpl.conclusion._report")
     with reports:
         ended = command(*arguments, cwd=folder)
-    print("TIMED", round(ended.seconds, 1), shlex.join(arguments))
     assert ended.status == 0, f"{shlex.join(arguments)}: {ended.err}"
 
 
 def composable(arguments: list[str]) -> list[str]:
-    """One job of a sweep; a launcher, which may not be installed here, left out with its keys."""
-    single = [each for each in arguments if each != "-m" and "glob" not in each and "hydra" not in each]
+    """One job of a sweep; a launcher that is not installed here is left out with its keys."""
+    chosen = next((each.partition("=")[2] for each in arguments if each.startswith("hydra/launcher=")), None)
+    left_out = ("hydra",) if chosen and find_spec(LAUNCHERS[chosen]) is None else ()
+    single = [each for each in arguments if each != "-m" and not any(word in each for word in ("glob", *left_out))]
     return [re.sub(r"^([\w.]+=[\w.]+),.*", r"\1", each) for each in single]
 
 

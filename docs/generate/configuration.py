@@ -39,7 +39,7 @@ def page() -> str:
     parts = [INTRODUCTION, "## At the top\n", _keys(CONF / "config.yaml", skip=("defaults", "hydra"))]
     for path in sorted(CONF.glob("*.yaml")):
         if path.name != "config.yaml":
-            parts += [f"## {path.stem}\n", _intro(path), _keys(path)]
+            parts += [f"## {_package(path)}\n", _intro(path), _keys(path)]
             parts += [_reserved(path.stem)] if path.stem in CLASSES else []
     parts.append("## Groups\n\n`GROUP=NAME` chooses a file of `conf/GROUP/`, which sets what it shows here.\n")
     for folder in sorted(path for path in CONF.iterdir() if path.is_dir() and path.name != "hydra"):
@@ -93,7 +93,8 @@ def _keys(path: Path, skip: tuple[str, ...] = ()) -> str:
     found = [(name, key) for name, key in _named(path) if name.partition(".")[0] not in skip]
     rows = []
     for name, key in found:
-        rows.append((code(name), kind_of(name), code(key.default), decided_by(name), key.comment))
+        said = "" if key.comment == ", ".join(config.CHOICES.get(name, ())) else key.comment
+        rows.append((code(name), kind_of(name), code(key.default), decided_by(name), said))
     return table(HEAD, rows)
 
 
