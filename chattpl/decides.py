@@ -6,8 +6,8 @@ adds a key adds its row.
 
 from collections.abc import Callable
 
-from chattpl.config import Config
 from chattpl.generation import ENGINES
+from chattpl.schema import Config
 from chattpl.training import METHODS
 from chattpl.training.lora_fields import is_adapted, trains_base_weights
 from chattpl.training.trl_fields import BOOKKEEPING

@@ -9,7 +9,6 @@ from typing import Any
 from chattpl import basemodel, hub
 from chattpl.artifacts import Artifact, read_manifest
 from chattpl.cell import Cell
-from chattpl.config import Config
 from chattpl.encoding import Encoding
 from chattpl.errors import UserError
 from chattpl.formats import Format, StopPolicy
@@ -17,6 +16,7 @@ from chattpl.generation import EngineSpec, resolved_device
 from chattpl.generation.pool import Model
 from chattpl.hashing import digest
 from chattpl.progress import Work
+from chattpl.schema import Config
 from chattpl.tasks import Sample
 from chattpl.tasks.loading import (
     SPLITS,
@@ -127,6 +127,16 @@ class CellPlan:
     def asked_model(self) -> Model:
         """The model that is evaluated."""
         return Model(self.model.folder, self.model.fingerprint) if self.model else self.base_model
+
+    @property
+    def weights(self) -> str | None:
+        """The SHA-256 of the trained model's weights; None for the untrained one."""
+        return str(self.model.read()["weights"]) if self.model else None
+
+    @property
+    def answers_file(self) -> Path:
+        """The answers so far; what earlier weights answered is not continued with those of another training."""
+        return self.evaluation.work / f"answers{f'-{self.weights[:8]}' if self.weights else ''}.jsonl"
 
     @functools.cached_property
     def stop(self) -> StopPolicy:

@@ -57,9 +57,13 @@ class Curves(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainReport(Curves):
-    """`train.json`: everything that decided the model (`fingerprint` is its SHA-256), and the training's course."""
+    """`train.json`: everything that decided the model (`fingerprint` is its SHA-256), and the training's course.
+
+    `weights` is the SHA-256 of what came out of it: a machine that rounds differently makes other weights of the same.
+    """
 
     schema: int
     fingerprint: str
     inputs: dict[str, Any]
+    weights: str
     versions: dict[str, Any]

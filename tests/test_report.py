@@ -92,6 +92,7 @@ def add_cell(
             "fingerprint": f"{study.name:0<64}",
         },
         **{"model_fingerprint": f"{model:0<64}", "prompt_fingerprint": f"{eval_format:0<64}"},
+        **{"weights": None if model == "base" else f"{model:0<64}"},
         **{"versions": {"torch": "2.13.0", "vllm": "0.31.0"}, **changes},
     }
     folder.mkdir(parents=True)
@@ -402,7 +403,7 @@ def add_training(study: Path, model: str, **changes) -> None:
         **{"schema": SCHEMA, "fingerprint": f"{model:0<64}", "inputs": {}, "versions": {}, "seconds": 2.0, "steps": 4},
         **{"resumed_from_step": None, "device": "cpu", "hardware": "Xeon", "threads": 2, "gpus": 1, "samples": 8},
         **{"dropped_samples": 0, "tokens": 800, "tokens_per_second": 400.0, "end_token": {}, "loss": [], "log": []},
-        **{"changed_weights": None, "relative_distance": None},
+        **{"changed_weights": None, "relative_distance": None, "weights": f"{model:0<64}"},
     }
     folder = study / "models" / model
     folder.mkdir(parents=True)

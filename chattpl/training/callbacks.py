@@ -111,7 +111,8 @@ def last_checkpoint(folder: Path) -> Path | None:
     for path in folder.glob("checkpoint-*"):
         try:
             step = _state_of(path)["global_step"]
-        except (OSError, ValueError, KeyError):
+            next(path.glob("*.safetensors"))  # a copy of a study may lack them
+        except (OSError, ValueError, KeyError, StopIteration):
             shutil.rmtree(path)
             continue
         whole[step] = path

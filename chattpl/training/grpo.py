@@ -19,9 +19,10 @@ from chattpl.generation.pool import EnginePool, Model
 from chattpl.tasks.loading import make_task
 from chattpl.training.adapter import adapter_config
 from chattpl.training.data import grpo_dataset
+from chattpl.training.live import LiveJob, load_model
 from chattpl.training.memory import batching
 from chattpl.training.rollouts import Rollouts, RolloutTrainer
-from chattpl.training.trainer import LiveJob, curve, load_model, train, trainer_arguments
+from chattpl.training.trainer import curve, train, trainer_arguments
 from chattpl.training.trl_fields import value_of
 
 logger = logging.getLogger(__name__)

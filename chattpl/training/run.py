@@ -18,8 +18,8 @@ from chattpl.train_report import TrainReport
 from chattpl.training import METHODS
 from chattpl.training.job import TrainingJob
 from chattpl.training.launch import launch
+from chattpl.training.live import LiveJob, save_model
 from chattpl.training.trackers import tracked
-from chattpl.training.trainer import LiveJob, save_model
 from chattpl.versions import versions
 
 logger = logging.getLogger(__name__)
@@ -78,6 +78,7 @@ def _report(job: TrainingJob, live: LiveJob, went: dict[str, Any]) -> TrainRepor
         schema=SCHEMA,
         fingerprint=digest(job.inputs),
         inputs=dict(job.inputs),
+        weights=basemodel.weights_fingerprint(Path(job.output)),
         end_token={"token": live.form.end_token, "id": live.form.end_token_id},
         tokens_per_second=round(went["tokens"] / went["seconds"], 1),
         versions=versions(),

@@ -20,10 +20,11 @@ from chattpl.formats import check_thoughts
 from chattpl.generation.pool import EnginePool
 from chattpl.training.adapter import adapter_config, bare
 from chattpl.training.data import IGNORED, sft_dataset
+from chattpl.training.live import LiveJob, load_model
 from chattpl.training.memory import batching
 from chattpl.training.packing import packed_row, padded_rows, pieces_of, use_packing
 from chattpl.training.sharding import ShardedTrainer
-from chattpl.training.trainer import LiveJob, load_model, train, trainer_arguments
+from chattpl.training.trainer import train, trainer_arguments
 from chattpl.training.trl_fields import value_of
 
 logger = logging.getLogger(__name__)
