@@ -123,6 +123,15 @@ class Progress:
             self._waiting.pop(work, None)
             self._begin(None)
 
+    @contextlib.contextmanager
+    def once(self) -> Iterator[None]:
+        """What the first work alone takes, as the start of the engine: no part of the time of its kind."""
+        began = self._clock()
+        try:
+            yield
+        finally:
+            self._work_began += self._clock() - began
+
     def count(self, counted: int, of: int, unit: str) -> None:
         """So many of all steps or answers are done; the first call says with how many the work begins."""
         self.counted, self.of, self.unit, self.activity = counted, of, unit, ""

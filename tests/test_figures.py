@@ -2,17 +2,18 @@
 
 import itertools
 import json
+import random
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from test_report import add_cell, add_training
+from test_report import TRAININGS, add_cell, add_training
 
 from chattpl.report.bars import accuracy_bar, accuracy_grouped
 from chattpl.report.canvas import HATCHES, MARKERS, looks
 from chattpl.report.collect import Cell
 from chattpl.report.contrasts import compare_formats
-from chattpl.report.curves import training_curves
+from chattpl.report.curves import FEW_TRAININGS, training_curves
 from chattpl.report.heatmap import accuracy_heatmap
 from chattpl.report.losses import LOOKS
 from chattpl.report.matrix import MOST_CELLS, paired_matrix
@@ -192,6 +193,43 @@ def test_thirty_models_in_ten_formats_can_be_read_as_bars(tmp_path):
     boxes = [label.get_window_extent(figure.canvas.get_renderer()) for label in labels]
     assert not any(one.overlaps(other) for one, other in itertools.pairwise(boxes))
     assert max(figure.get_size_inches()) < 60
+
+
+def test_no_figure_stands_on_the_line_of_base(tmp_path):
+    add_cell(tmp_path / "s", "base", "chat", range(63))
+    for right, model in enumerate(("sft_chat_template", "grpo_chat_template", "grpo_no_chat", "m"), start=10):
+        add_cell(tmp_path / "s", model, "chat", range(4 * right))
+    figure = accuracy_bar(Study.read(tmp_path / "s"))
+    [ax] = figure.axes
+    line = ax.transData.transform((0.63, 0))[0]
+    boxes = [text.get_window_extent(figure.canvas.get_renderer()) for text in ax.texts]
+    assert not any(box.x0 <= line <= box.x1 for box in boxes)
+
+
+def test_numbers_of_thirty_models_stand_on_no_other(tmp_path):
+    rng = random.Random(0)
+    models = list(TRAININGS)[:7]
+    for seed in range(30):
+        for eval_format in BOTH:
+            right = range(rng.randrange(30, 70))
+            add_cell(tmp_path / "s", f"{models[seed % 7]}--seed={seed}", eval_format, right, n=100, seed=seed)
+    figure = eval_template_scatter(Study.read(tmp_path / "s"))
+    boxes = [text.get_window_extent(figure.canvas.get_renderer()) for text in figure.axes[0].texts]
+    assert len(boxes) == 30
+    assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
+
+
+def test_curves_of_many_trainings_have_larger_panels(tmp_path):
+    for count in (FEW_TRAININGS, FEW_TRAININGS + 1):
+        for seed in range(count):
+            model = f"sft_chat_template--seed={seed}"
+            add_cell(tmp_path / f"s{count}", model, "chat", range(5), n=10, seed=seed)
+            add_training(tmp_path / f"s{count}", model, loss=[[1, 2.0], [2, 1.0]])
+    few, many = (
+        training_curves(Study.read(tmp_path / f"s{count}")).axes[0].bbox.height
+        for count in (FEW_TRAININGS, FEW_TRAININGS + 1)
+    )
+    assert many > 1.5 * few
 
 
 def test_ten_formats_stand_in_three_columns_of_panels(tmp_path):

@@ -94,6 +94,15 @@ def test_the_first_training_tells_how_long_the_next_will_take(course, clock):
         assert course.left() == Left(50 + 110, whole=True)
 
 
+def test_the_start_of_the_engine_is_no_part_of_how_long_an_evaluation_takes(course, clock):
+    course.expect(2, 0, 0, [ASK, ASK_OTHER])
+    with course.working(ASK):
+        with course.once():
+            clock.now += 60
+        clock.now += 10
+    assert course.left() == Left(10, whole=True)
+
+
 def test_answers_within_a_batch_count(course, clock):
     course.expect(1, 0, 0, [ASK])
     with course.working(ASK):

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from chattpl import progress
 from chattpl.display import paused
 from chattpl.errors import UserError
 from chattpl.generation import ENGINES
@@ -75,7 +76,7 @@ class EnginePool:
         key = (spec, model.fingerprint)
         if self._engine is None or self._engine.broken or key != self._key:
             self._refuse_a_second_one(spec)
-            with paused():  # native code writes to the terminal meanwhile
+            with paused(), progress.current().once():  # native code writes to the terminal meanwhile
                 self._start(spec, model)
         assert self._engine is not None
         return self._engine

@@ -25,6 +25,7 @@ from chattpl.report.text import percent, wrap
 
 BAR_INCHES = 0.28
 THIN_BAR_INCHES = 0.17
+FIGURE_SHARE = 0.075  # of the axes' width, that a figure takes beside its interval
 FEW_FORMATS = 4  # whose bars may be broad
 # With a seam, that it is seen on any bar.
 BASE: tuple[dict[str, Any], ...] = (
@@ -41,7 +42,7 @@ def accuracy_bar(study: Study) -> Figure:
     places = pandas.Series(range(len(rows)), index=rows.index)
     for name in study.formats:
         chosen = rows[rows["eval_format"] == name]
-        _draw_bars(ax, chosen, list(places[chosen.index]), study.looks[name], 0.75, min(shown.font, 8))
+        _draw_bars(ax, chosen, list(places[chosen.index]), study.looks[name], 0.75, min(shown.font, 8), _right(rows))
     _finish_bars(ax, shown.labels, rows, "Accuracy of each cell, best first")
     ax.tick_params(axis="y", labelsize=shown.font)
     legend_beside(ax, format_patches(study.formats, study.looks) + _base_line(rows))
@@ -60,27 +61,29 @@ def accuracy_grouped(study: Study) -> Figure:
         chosen = rows[rows["eval_format"] == name]
         offset = (number - (len(formats) - 1) / 2) * 0.8 / len(formats)
         places = [models.index(model) + offset for model in chosen["model"]]
-        _draw_bars(ax, chosen, places, study.looks[name], 0.74 / len(formats), font)
+        _draw_bars(ax, chosen, places, study.looks[name], 0.74 / len(formats), font, _right(rows))
     _finish_bars(ax, labels, rows, "Accuracy by model and evaluation format")
     legend_beside(ax, format_patches(formats, study.looks) + _base_line(rows))
     return figure
 
 
 def _draw_bars(
-    ax: Axes, rows: pandas.DataFrame, places: Sequence[float], look: Look, height: float, font: float
+    ax: Axes, rows: pandas.DataFrame, places: Sequence[float], look: Look, height: float, font: float, right: float
 ) -> None:
+    """Bars with intervals, figures and the lines of the untrained model, on an axis that ends at `right`."""
     ax.barh(places, rows["accuracy"], height=height, **look.patch())
-    # Beside the interval, not the bar's end, which the interval crosses.
+    # A figure stands beside the interval, which crosses the bar's end, and beside a line that it would stand on.
     ax.errorbar(rows["accuracy"], places, xerr=errors(rows), fmt="none", ecolor=ERROR_COLOUR, elinewidth=1, capsize=2)
-    for place, accuracy, high in zip(places, rows["accuracy"], rows["ci_high"], strict=True):
-        ax.annotate(percent(accuracy), (high, place), (5, 0), textcoords="offset points", va="center", fontsize=font)
+    for place, (accuracy, high, base) in zip(places, rows[["accuracy", "ci_high", "base"]].to_numpy(), strict=True):
+        beside = base if high <= base < high + FIGURE_SHARE * right else high
+        ax.annotate(percent(accuracy), (beside, place), (5, 0), textcoords="offset points", va="center", fontsize=font)
     ends = [[place + side * height / 2 for place in places] for side in (-1, 1)]
     for line in BASE:
         ax.vlines(rows["base"], *ends, **line)
 
 
 def _finish_bars(ax: Axes, labels: list[str], rows: pandas.DataFrame, title: str) -> None:
-    right = 1.12 * max(rows["ci_high"].max(), 0.05)  # room for the figure beside the highest interval
+    right = _right(rows)
     ax.set_yticks(range(len(labels)), labels)
     ax.set_ylim(len(labels) - 0.45, -0.55)
     ax.set_xlim(0, right)
@@ -90,6 +93,11 @@ def _finish_bars(ax: Axes, labels: list[str], rows: pandas.DataFrame, title: str
     ax.tick_params(axis="x", labeltop=len(rows) > FEW_ROWS)
     ax.grid(axis="y", visible=False)
     percent_axis(ax.xaxis)
+
+
+def _right(rows: pandas.DataFrame) -> float:
+    """Where the axis ends: there is room for the figure beside the highest interval."""
+    return float(1.12 * max(rows["ci_high"].max(), 0.05))
 
 
 def _base_line(rows: pandas.DataFrame) -> list[Line2D]:

@@ -13,6 +13,8 @@ from chattpl.report.text import printable, wrap
 
 COLUMNS = 3
 PANEL_INCHES = (4.2, 2.8)
+LARGE_PANEL_INCHES = (6.0, 5.2)
+FEW_TRAININGS = 12  # whose curves can be told apart in a panel of the usual size
 LONGEST_LEGEND = 30  # models in one column of it
 MARKERS_A_CURVE = 8
 LEAST_RATE = 0.1  # that an axis reaches: a rate of one percent is no mountain
@@ -35,7 +37,8 @@ def training_curves(study: Study) -> Figure:
     """
     panels = list(_panels(study))
     columns = max(min(len(panels), COLUMNS), 1)
-    figure, axes = new_figure(*PANEL_INCHES, columns, -(-max(len(panels), 1) // columns))
+    size = PANEL_INCHES if len(study.trainings) <= FEW_TRAININGS else LARGE_PANEL_INCHES
+    figure, axes = new_figure(*size, columns, -(-max(len(panels), 1) // columns))
     if not panels:
         say_instead(axes, "No model of this study has a record of its training.")
         return figure

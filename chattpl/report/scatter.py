@@ -14,6 +14,9 @@ from chattpl.report.text import printable, wrap
 COLUMNS = 3  # panels beside each other
 PANEL_INCHES = 4.3
 FEW_MODELS = 12  # whose intervals and numbers hardly lie on each other
+# Where a number can stand beside its point, the best place first, and what it takes there (points, at its middle).
+PLACES = ((9, 9), (9, -9), (-9, 9), (-9, -9), (0, 13), (0, -13), (15, 0), (-15, 0), (20, 12), (-20, -12))
+NUMBER_SIZE = (11, 8)
 LONGEST_LEGEND = 24  # models in one column of it
 
 
@@ -34,7 +37,7 @@ def eval_template_scatter(study: Study) -> Figure:
         return figure
     bounds = max(study.rows["ci_low"].min() - 0.03, -0.02), min(study.rows["ci_high"].max() + 0.03, 1.02)
     for ax, other in zip(axes, others, strict=False):
-        _draw_points(ax, study, models, first, other)
+        _draw_points(ax, study, models, (first, other), bounds)
         ax.set(xlim=bounds, ylim=bounds, aspect="equal")
     for ax in axes[len(others) :]:
         ax.set_axis_off()
@@ -42,12 +45,16 @@ def eval_template_scatter(study: Study) -> Figure:
     return figure
 
 
-def _draw_points(ax: Axes, study: Study, models: list[str], first: str, other: str) -> None:
+def _draw_points(
+    ax: Axes, study: Study, models: list[str], formats: tuple[str, str], bounds: tuple[float, float]
+) -> None:
+    first, other = formats
     ax.axline((0, 0), slope=1, color="0.6", linestyle="--", linewidth=1, zorder=1)
     rows, few = study.rows, len(models) <= FEW_MODELS
     number: dict[str, Any] = {"weight": "bold"} if few else {"fontsize": 7}
     pairs = rows[rows["eval_format"] == other].merge(rows[rows["eval_format"] == first], on="model")
-    for _, pair in pairs.iterrows():
+    places = _places(pairs, 72 * ax.bbox.width / ax.figure.dpi / (bounds[1] - bounds[0]))
+    for (_, pair), place in zip(pairs.iterrows(), places, strict=True):
         x, y = (pandas.DataFrame([_side(pair, side)]) for side in ("_x", "_y"))
         look = _look(study, pair["train_format_x"])
         bars: dict[str, Any] = {"elinewidth": 1, "capsize": 2} if few else {"elinewidth": 0.4}
@@ -58,12 +65,32 @@ def _draw_points(ax: Axes, study: Study, models: list[str], first: str, other: s
             ax.axhline(pair["accuracy_y"], **line)
         # Numbers, explained in the legend: names beside the points would lie on each other.
         label, at = str(models.index(pair["model"]) + 1), (pair["accuracy_x"], pair["accuracy_y"])
-        ax.annotate(label, at, (5, 5), textcoords="offset points", color="0.1", **number)
+        middle: dict[str, Any] = {"ha": "center", "va": "center", "textcoords": "offset points"}
+        ax.annotate(label, at, place, color="0.1", **middle, **number)
     ax.set_xlabel(f"accuracy with eval.format={printable(other)} (%)")
     ax.set_ylabel(f"accuracy with eval.format={printable(first)} (%)")
     ax.set_title(f"above the diagonal {printable(first)} is better")
     percent_axis(ax.xaxis)
     percent_axis(ax.yaxis)
+
+
+def _places(pairs: pandas.DataFrame, scale: float) -> list[tuple[int, int]]:
+    """For each point where its number stands, so that it lies on no other number and on no point, where that can be.
+
+    `scale` is the length of the axes in points for each unit of accuracy.
+    """
+    points = [(scale * x, scale * y) for x, y in zip(pairs["accuracy_x"], pairs["accuracy_y"], strict=True)]
+    taken, chosen = list(points), []
+    for x, y in points:
+        clashes = {place: sum(_clash((x + place[0], y + place[1]), each) for each in taken) for place in PLACES}
+        best = min(PLACES, key=clashes.__getitem__)
+        chosen.append(best)
+        taken.append((x + best[0], y + best[1]))
+    return chosen
+
+
+def _clash(one: tuple[float, float], other: tuple[float, float]) -> bool:
+    return all(abs(a - b) < size for a, b, size in zip(one, other, NUMBER_SIZE, strict=True))
 
 
 def _side(pair: pandas.Series, side: str) -> dict[str, float]:
