@@ -6,6 +6,7 @@ loaded.
 """
 
 import math
+from collections import ChainMap
 from collections.abc import Iterable
 from dataclasses import dataclass
 from operator import attrgetter
@@ -37,7 +38,7 @@ CHOICES: dict[str, Iterable[str]] = {
     "device": DEVICES,
     "tracker": TRACKERS,
     "objective": OBJECTIVES,
-    "engine.name": ("auto", *ENGINES),
+    "engine.name": ChainMap(ENGINES, {"auto": None}),
     "train.method": METHODS,
     "train.masking": MASKINGS,
     "model.dtype": DTYPES,
