@@ -38,7 +38,7 @@ CHOICES: dict[str, Iterable[str]] = {
     "device": DEVICES,
     "tracker": TRACKERS,
     "objective": OBJECTIVES,
-    "engine.name": ChainMap(ENGINES, {"auto": None}),
+    "engine.name": ChainMap[str, Any](ENGINES, {"auto": None}),
     "train.method": METHODS,
     "train.masking": MASKINGS,
     "model.dtype": DTYPES,
