@@ -79,7 +79,8 @@ def run(line: str, folder: Path) -> None:
     name, *arguments = shlex.split(line)
     if name == "./multirun.sh":
         assert os.access(ROOT / name, os.X_OK)
-        run_chattpl([] if arguments == ["--setup"] else [*MATRIX, *arguments], folder)
+        if arguments != ["--setup"]:
+            run_chattpl([*MATRIX, *arguments], folder)
     elif name == "chattpl":
         run_chattpl(arguments, folder)
     elif name == "eval":
