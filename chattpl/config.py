@@ -5,6 +5,7 @@ by its row, and the rest here, before anything is loaded.
 """
 
 import math
+from collections import ChainMap
 from collections.abc import Iterable
 from operator import attrgetter
 from typing import Any
@@ -36,7 +37,7 @@ CHOICES: dict[str, Iterable[str]] = {
     "device": DEVICES,
     "tracker": TRACKERS,
     "objective": OBJECTIVES,
-    "engine.name": ("auto", *ENGINES),
+    "engine.name": ChainMap[str, Any](ENGINES, {"auto": None}),
     "train.method": METHODS,
     "train.masking": MASKINGS,
     "model.dtype": DTYPES,
