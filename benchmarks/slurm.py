@@ -17,10 +17,15 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from fault_injection import SHORTER, Sweep, compare
+from fault_injection import Sweep, compare
 
-# Long enough to be met in training; no checkpoint but those that a signal makes it write.
-LONGER = ["sft.max_steps=120", "sft.save_steps=120", "grpo.save_steps=8", "engine.name=transformers"]
+# Small, for jobs that mostly start; no checkpoint but those that a signal makes a training write.
+SMALL = [
+    "engine.name=transformers", "sft.max_steps=150", "sft.save_steps=150", "sft.per_device_train_batch_size=2",
+    "sft.gradient_accumulation_steps=1", "grpo.max_steps=20", "grpo.save_steps=20", "grpo.num_generations=2",
+    "grpo.per_device_train_batch_size=4", "grpo.gradient_accumulation_steps=1", "grpo.max_completion_length=16",
+    "task.test_limit=20", "eval.max_tokens=16",
+]  # fmt: skip
 SLURM = [
     "hydra/launcher=submitit_slurm", "hydra.launcher.partition=low", "hydra.launcher.cpus_per_task=1",
     "hydra.launcher.mem_gb=4", "hydra.launcher.timeout_min=50",
@@ -112,7 +117,7 @@ def main() -> None:
     os.environ["OMP_NUM_THREADS"] = "1"  # a sum in more threads has other last bits
     since, began = time.strftime("%Y-%m-%dT%H:%M:%S"), time.monotonic()
     with tempfile.TemporaryDirectory() as name:
-        overrides = [*SHORTER, *LONGER, *sys.argv[1:]]
+        overrides = [*SMALL, *sys.argv[1:]]
         undisturbed = Sweep(Path(name), overrides, Path(name) / "undisturbed")
         assert undisturbed.run() == 0, undisturbed.printed()
         alone = time.monotonic() - began
@@ -126,8 +131,8 @@ def main() -> None:
     version = re.sub("^slurm-wlm ", "Slurm ", slurm("sinfo", "--version").strip())
     text = "\n".join([
         "# A sweep as Slurm jobs", "", "`python benchmarks/slurm.py` on the cluster of `benchmarks/slurm.sh`.", "",
-        f"{version} with accounting, one node; `hydra/launcher=submitit_slurm`, a job for each cell, each disturbance while",
-        "a model is trained. The same command was started again when it had ended with a failure.", "",
+        f"{version} with accounting, one node; `hydra/launcher=submitit_slurm`, a job for each cell, each disturbance",
+        "while a model is trained. The same command was started again when it had ended with a failure.", "",
         "| a job was | times |", "|---|---|", *rows, "",
         f"- jobs by how they ended: {', '.join(f'{count} {state.lower()}' for state, count in ended.most_common())}",
         f"- trainings that went on from a checkpoint: {resumed}",
