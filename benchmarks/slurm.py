@@ -21,7 +21,7 @@ from fault_injection import Sweep, compare
 
 # Small, for jobs that mostly start; no checkpoint but those that a signal makes a training write.
 SMALL = [
-    "engine.name=transformers", "sft.max_steps=150", "sft.save_steps=150", "sft.per_device_train_batch_size=2",
+    "engine.name=transformers", "sft.max_steps=120", "sft.save_steps=120", "sft.per_device_train_batch_size=2",
     "sft.gradient_accumulation_steps=1", "grpo.max_steps=20", "grpo.save_steps=20", "grpo.num_generations=2",
     "grpo.per_device_train_batch_size=4", "grpo.gradient_accumulation_steps=1", "grpo.max_completion_length=16",
     "task.test_limit=20", "eval.max_tokens=16",
@@ -55,7 +55,7 @@ def in_training(sweep: Sweep) -> list[str]:
 
 def requeue(job: str) -> None:
     """What Slurm does before a job's time is over, if submitit submitted it."""
-    slurm("scancel", "--signal=USR2", job)
+    subprocess.Popen(["scancel", "--signal=USR2", job])  # it goes on for minutes where the job is gone when it looks
 
 
 def preempt(job: str) -> None:
@@ -64,19 +64,13 @@ def preempt(job: str) -> None:
 
 
 def cancel(job: str) -> None:
-    slurm("scancel", job)
-
-
-def kill(job: str) -> None:
-    """Without a word, as when a node fails."""
-    slurm("scancel", "--signal=KILL", job)
+    subprocess.Popen(["scancel", job])
 
 
 DISTURBANCES: dict[str, Callable[[str], None]] = {
     "queued again (`scancel --signal=USR2`)": requeue,
     "preempted by a job of higher priority": preempt,
     "cancelled (`scancel`)": cancel,
-    "killed (`scancel --signal=KILL`)": kill,
 }
 
 
@@ -90,7 +84,7 @@ def run_disturbed(sweep: Sweep) -> tuple[list[str], list[int]]:
                 DISTURBANCES[left[0]](jobs[0])
                 done.append(left.pop(0))
                 print(f"{done[-1]}: job {jobs[0]}", flush=True)
-                time.sleep(15)
+                time.sleep(10)
             hurry()
             time.sleep(0.5)
         statuses.append(process.returncode)
