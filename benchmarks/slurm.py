@@ -77,14 +77,16 @@ DISTURBANCES: dict[str, Callable[[str], None]] = {
 def run_disturbed(sweep: Sweep) -> tuple[list[str], list[int]]:
     """Start the sweep until it is through, with one disturbance after the other; what was done, and the statuses."""
     left, done, statuses = list(DISTURBANCES), [], []
+    met: set[str] = set()
     while not statuses or statuses[-1] != 0:
         process = sweep.start()
         while process.poll() is None:
-            if left and (jobs := in_training(sweep)):
+            if left and (jobs := [job for job in in_training(sweep) if job not in met]):
                 DISTURBANCES[left[0]](jobs[0])
+                met.update(jobs)
                 done.append(left.pop(0))
                 print(f"{done[-1]}: job {jobs[0]}", flush=True)
-                time.sleep(10)
+                time.sleep(5)
             hurry()
             time.sleep(0.5)
         statuses.append(process.returncode)
