@@ -17,10 +17,15 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from fault_injection import SHORTER, Sweep, compare
+from fault_injection import Sweep, compare
 
-# Long enough to be met in training; no checkpoint but those that a signal makes it write.
-LONGER = ["sft.max_steps=120", "sft.save_steps=120", "grpo.save_steps=8", "engine.name=transformers"]
+# Small, for jobs that mostly start; no checkpoint but those that a signal makes a training write.
+SMALL = [
+    "engine.name=transformers", "sft.max_steps=120", "sft.save_steps=120", "sft.per_device_train_batch_size=2",
+    "sft.gradient_accumulation_steps=1", "grpo.max_steps=20", "grpo.save_steps=20", "grpo.num_generations=2",
+    "grpo.per_device_train_batch_size=4", "grpo.gradient_accumulation_steps=1", "grpo.max_completion_length=16",
+    "task.test_limit=20", "eval.max_tokens=16",
+]  # fmt: skip
 SLURM = [
     "hydra/launcher=submitit_slurm", "hydra.launcher.partition=low", "hydra.launcher.cpus_per_task=1",
     "hydra.launcher.mem_gb=4", "hydra.launcher.timeout_min=50",
@@ -50,7 +55,7 @@ def in_training(sweep: Sweep) -> list[str]:
 
 def requeue(job: str) -> None:
     """What Slurm does before a job's time is over, if submitit submitted it."""
-    slurm("scancel", "--signal=USR2", job)
+    subprocess.Popen(["scancel", "--signal=USR2", job])  # it goes on for minutes where the job is gone when it looks
 
 
 def preempt(job: str) -> None:
@@ -59,33 +64,29 @@ def preempt(job: str) -> None:
 
 
 def cancel(job: str) -> None:
-    slurm("scancel", job)
-
-
-def kill(job: str) -> None:
-    """Without a word, as when a node fails."""
-    slurm("scancel", "--signal=KILL", job)
+    subprocess.Popen(["scancel", job])
 
 
 DISTURBANCES: dict[str, Callable[[str], None]] = {
     "queued again (`scancel --signal=USR2`)": requeue,
     "preempted by a job of higher priority": preempt,
     "cancelled (`scancel`)": cancel,
-    "killed (`scancel --signal=KILL`)": kill,
 }
 
 
 def run_disturbed(sweep: Sweep) -> tuple[list[str], list[int]]:
     """Start the sweep until it is through, with one disturbance after the other; what was done, and the statuses."""
     left, done, statuses = list(DISTURBANCES), [], []
+    met: set[str] = set()
     while not statuses or statuses[-1] != 0:
         process = sweep.start()
         while process.poll() is None:
-            if left and (jobs := in_training(sweep)):
+            if left and (jobs := [job for job in in_training(sweep) if job not in met]):
                 DISTURBANCES[left[0]](jobs[0])
+                met.update(jobs)
                 done.append(left.pop(0))
                 print(f"{done[-1]}: job {jobs[0]}", flush=True)
-                time.sleep(15)
+                time.sleep(5)
             hurry()
             time.sleep(0.5)
         statuses.append(process.returncode)
@@ -112,7 +113,7 @@ def main() -> None:
     os.environ["OMP_NUM_THREADS"] = "1"  # a sum in more threads has other last bits
     since, began = time.strftime("%Y-%m-%dT%H:%M:%S"), time.monotonic()
     with tempfile.TemporaryDirectory() as name:
-        overrides = [*SHORTER, *LONGER, *sys.argv[1:]]
+        overrides = [*SMALL, *sys.argv[1:]]
         undisturbed = Sweep(Path(name), overrides, Path(name) / "undisturbed")
         assert undisturbed.run() == 0, undisturbed.printed()
         alone = time.monotonic() - began
@@ -126,8 +127,8 @@ def main() -> None:
     version = re.sub("^slurm-wlm ", "Slurm ", slurm("sinfo", "--version").strip())
     text = "\n".join([
         "# A sweep as Slurm jobs", "", "`python benchmarks/slurm.py` on the cluster of `benchmarks/slurm.sh`.", "",
-        f"{version} with accounting, one node; `hydra/launcher=submitit_slurm`, a job for each cell, each disturbance while",
-        "a model is trained. The same command was started again when it had ended with a failure.", "",
+        f"{version} with accounting, one node; `hydra/launcher=submitit_slurm`, a job for each cell, each disturbance",
+        "while a model is trained. The same command was started again when it had ended with a failure.", "",
         "| a job was | times |", "|---|---|", *rows, "",
         f"- jobs by how they ended: {', '.join(f'{count} {state.lower()}' for state, count in ended.most_common())}",
         f"- trainings that went on from a checkpoint: {resumed}",

@@ -13,10 +13,10 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 
-from chattpl.errors import Interrupted
+from chattpl.errors import Interrupted, UserError
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 REQUEUES = signal.SIGUSR2
@@ -53,11 +53,23 @@ def handled() -> Iterator[None]:
         yield
     except Interrupted as interrupted:
         if callable(requeue) and (interrupted.signum == REQUEUES or _is_preempted()):
-            requeue(REQUEUES, None)  # ends the process
+            _let_requeue(requeue)
         raise
     finally:
         for signum, handler in before.items():
             signal.signal(signum, handler)
+
+
+def _let_requeue(requeue: Callable[[int, FrameType | None], object]) -> None:
+    """Have the launcher queue the job again, and end the process.
+
+    Raises:
+        UserError: it was queued again too often.
+    """
+    try:
+        requeue(REQUEUES, None)
+    except Exception as error:
+        raise UserError(f"{error} Run the same command again to resume it") from error
 
 
 def _is_preempted() -> bool:

@@ -67,6 +67,11 @@ def other_weights(micro_model, tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.parametrize(("count", "expected"), [(4, ["0", "1", "2", "3"]), (2, ["0,1", "2,3"]), (1, ["0,1,2,3"])])
+def test_cards_are_shared_out_equally(count, expected):
+    assert parallel.shares("0123", count) == expected
+
+
 def served(monkeypatch, start_engine, *requests) -> list:
     """What a process with an engine answers to the requests; played in this one."""
     before = signal.getsignal(signal.SIGINT)

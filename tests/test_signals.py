@@ -6,7 +6,7 @@ import signal
 import pytest
 
 from chattpl import signals
-from chattpl.errors import Interrupted
+from chattpl.errors import Interrupted, UserError
 
 
 @pytest.fixture
@@ -65,3 +65,15 @@ def test_sigusr2_is_left_alone_where_nobody_listens_for_it():
     before = signal.getsignal(signal.SIGUSR2)
     with signals.handled():
         assert signal.getsignal(signal.SIGUSR2) is before
+
+
+def test_a_job_that_is_not_queued_again_fails_in_one_line():
+    def refuse(signum, frame):
+        raise RuntimeError("Job not requeued because: timed-out too many times.")
+
+    before = signal.signal(signal.SIGUSR2, refuse)
+    try:
+        with pytest.raises(UserError, match=r"too many times\. Run the same command again to resume it"):
+            end_after(signal.SIGUSR2, [])
+    finally:
+        signal.signal(signal.SIGUSR2, before)

@@ -25,6 +25,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+def shares(cards: Sequence[str], count: int) -> list[str]:
+    """Equal shares of the cards for `count` engines, each as in CUDA_VISIBLE_DEVICES."""
+    each = len(cards) // count
+    return [",".join(cards[number * each : (number + 1) * each]) for number in range(count)]
+
+
 class ParallelEngine(LiveEngine):
     """Engines with the same model, as one. It takes the weights of a folder, not of a model in training.
 
