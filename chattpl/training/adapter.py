@@ -146,5 +146,5 @@ def publish_adapter(model: Any, folder: Path, base_name: str) -> PreTrainedModel
     model.peft_config["default"].base_model_name_or_path = base_name
     model.save_pretrained(folder, save_embedding_layers=False)
     (folder / "README.md").unlink(missing_ok=True)  # a card about nothing
-    merged: PreTrainedModel = model.merge_and_unload()
+    merged: PreTrainedModel = model.unload()
     return merged
