@@ -6,6 +6,7 @@
 #   ./multirun.sh model=qwen3_4b task=gsm8k      the original experiment's, on a GPU of 80 GB
 #   ./multirun.sh --setup                        only make or refresh the environment in .venv
 #
+# On a machine with several GPUs, models are trained side by side, a GPU each (conf/hydra/launcher/ray_gpu.yaml).
 # What is finished is kept: run it again after an interruption, or with more in the sweep.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -13,11 +14,8 @@ cd "$(dirname "$0")"
 python=.venv/bin/python
 
 # A GPU machine takes vLLM as it comes, any other its CPU build.
-if command -v nvidia-smi >/dev/null && nvidia-smi -L >/dev/null 2>&1; then
-  platform=gpu
-else
-  platform=cpu
-fi
+gpus=$(nvidia-smi -L 2>/dev/null | grep -c '^GPU ' || true)
+if [ "$gpus" -gt 0 ]; then platform=gpu; else platform=cpu; fi
 
 # uv where it is there, else pip. uv does not read pip's settings, so the folders of wheels that pip knows are handed to it.
 install() {
@@ -55,5 +53,12 @@ setup() {
 cmp -s pyproject.toml .venv/pyproject.installed || setup
 if [ "${1:-}" = --setup ]; then exit 0; fi
 
+# Of the GPUs those count that CUDA sees; a launcher that was named stays.
+if [ -n "${CUDA_VISIBLE_DEVICES+set}" ]; then gpus=$(tr , '\n' <<<"$CUDA_VISIBLE_DEVICES" | grep -c . || true); fi
+launcher=()
+if [ "$platform" = gpu ] && [ "$gpus" -gt 1 ] && [[ " $*" != *" hydra/launcher="* ]]; then
+  launcher=(hydra/launcher=ray_gpu)
+fi
+
 # experiment: how the model was trained (conf/experiment). eval.format: how it is asked.
-exec "$python" -m chattpl.main -m 'experiment=glob(*)' eval.format=chat,raw "$@"
+exec "$python" -m chattpl.main -m 'experiment=glob(*)' eval.format=chat,raw ${launcher[@]+"${launcher[@]}"} "$@"

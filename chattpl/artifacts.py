@@ -19,6 +19,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from chattpl import progress
 from chattpl.errors import UserError
 from chattpl.files import PARTIAL, flush, make_folder, write_text
 from chattpl.hashing import digest, flat
@@ -165,7 +166,9 @@ def locked(path: Path, what: str) -> Iterator[None]:
     except Timeout:
         logger.info("waiting for %s, running in %s", what, _read_holder(holder))
         started = time.monotonic()
+        progress.current().activity = f"waiting for {what}, running in {_read_holder(holder)}"
         lock.acquire(poll_interval=0.2)
+        progress.current().activity = ""
         logger.info("waited %.0f s for %s", time.monotonic() - started, what)
     try:
         write_text(holder, f"process {os.getpid()} on {socket.gethostname()}\n")

@@ -5,6 +5,7 @@ from chattpl.errors import UserError
 from chattpl.formats import KINDS, check_thoughts
 from chattpl.generation import ENGINES, resolved_device
 from chattpl.plan import CellPlan
+from chattpl.report.settings import check_inspect
 from chattpl.stages import STAGES
 from chattpl.tasks.loading import examples, train_samples
 from chattpl.training.trackers import check_tracker
@@ -18,6 +19,8 @@ def check_plan(plan: CellPlan) -> None:
         UserError: the first thing that is wrong.
     """
     config, method = plan.config, plan.method
+    if config.report.inspect and STAGES[config.stage].reports:
+        check_inspect()
     if STAGES[config.stage].needs_weights:
         if config.device == "cuda":
             resolved_device(config.device)

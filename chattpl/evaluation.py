@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from chattpl import progress
 from chattpl.errors import UserError
 from chattpl.formats import Format
 from chattpl.generation import Completion, Engine, Sampling
 from chattpl.hashing import digest, seed_of
+from chattpl.progress import ANSWERS
 from chattpl.tasks import Sample
 
 logger = logging.getLogger(__name__)
@@ -104,6 +106,7 @@ def ask(
         now = keys[start : start + batch]
         if all(key in answers.completions for key in now):
             continue
+        progress.current().count(start, len(keys), ANSWERS)
         began = time.monotonic()
         seeds = [seed_of(seed, *key) for key in now]
         completions = engine.generate([questions.prompts[index] for index, _ in now], sampling, seeds)

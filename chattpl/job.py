@@ -3,6 +3,7 @@
 import copy
 import logging
 import traceback
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,13 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, read_write
 
-from chattpl import basemodel, hydra_app, signals
+from chattpl import basemodel, hydra_app, progress, signals
 from chattpl.cell import cell_of
 from chattpl.checks import check_plan
 from chattpl.complaints import complaint
 from chattpl.conclusion import conclude
 from chattpl.config import Config, checked_config
+from chattpl.display import shown
 from chattpl.errors import UserError
 from chattpl.files import write_json
 from chattpl.generation import max_model_len, resolved_engine
@@ -33,6 +35,7 @@ logger = logging.getLogger(__name__)
 
 # Sweepers that run what they are told; all others choose by the figure that a job returns.
 ENUMERATING = ("cells", "basic")
+IN_PROCESS = "basic"  # the launcher that runs the jobs where the command was typed
 # What Hydra would do with these is what `output_root`, `study` and the cell's name decide here.
 REFUSED = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "hydra.output_subdir", "hydra.job.chdir")
 
@@ -68,7 +71,8 @@ def _warn_of_the_test_set(composed: DictConfig, settings: Any) -> None:
 def _only_one(composed: DictConfig) -> float | None:
     try:
         run = prepare(composed)
-        run.run()
+        progress.current().cells = 1
+        _watch(run)
         conclude([outcome_of(run)])
     except Exception as error:
         runtime().verdict = error
@@ -77,15 +81,22 @@ def _only_one(composed: DictConfig) -> float | None:
 
 
 def _one_of_many(composed: DictConfig, path: Path) -> float | None:
-    run = None
+    run, here = None, HydraConfig.get().runtime.choices["hydra/launcher"] == IN_PROCESS
     try:
         run = prepare(composed)
-        run.run()
+        _watch(run) if here else run.run()
     except Exception as error:
         write_json(path, asdict(outcome_of(run, failure=reason(error))))
         raise
     write_json(path, asdict(outcome_of(run)))
     return _objective(run)
+
+
+def _watch(run: CellRun) -> None:
+    """Run, shown on the terminal where there is one."""
+    works = run.works()
+    with shown() if works else nullcontext(), progress.current().cell(works):
+        run.run()
 
 
 def outcome_of(run: CellRun | None, failure: str | None = None) -> Outcome:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import hydra
 
-from chattpl import hydra_app, signals
+from chattpl import hydra_app, progress, signals
 from chattpl.arguments import arranged
 from chattpl.complaints import ending
 from chattpl.conclusion import concluded
@@ -23,6 +23,7 @@ def main() -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra's own report of an error has many lines; ours has one
     with ending():
         runtime()
+        progress.restart()
         hydra_app.register()
         sys.argv[1:] = arranged(sys.argv[1:])
         if not {"", str(Path.cwd())} & set(sys.path):

@@ -15,6 +15,7 @@ from chattpl.formats import Format, StopPolicy
 from chattpl.generation import EngineSpec, resolved_device
 from chattpl.generation.pool import Model
 from chattpl.hashing import digest
+from chattpl.progress import Work
 from chattpl.tasks import Sample
 from chattpl.tasks.loading import (
     SPLITS,
@@ -135,6 +136,16 @@ class CellPlan:
         """The engine that answers, and makes the rollouts."""
         shared = {key: getattr(self.config.model, key) for key in ("dtype", "attn_implementation", "trust_remote_code")}
         return EngineSpec(**vars(self.config.engine), **shared, device=resolved_device(self.config.device))
+
+    @property
+    def training_work(self) -> Work:
+        """The training of the model, for whoever watches."""
+        return Work("training", self.cell.model_name, self.cell.method)
+
+    @property
+    def evaluation_work(self) -> Work:
+        """The evaluation, for whoever watches."""
+        return Work("evaluating", self.cell.eval_name)
 
     def training_job(self, model: Artifact) -> TrainingJob:
         """What is to be trained, as data."""

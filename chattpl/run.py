@@ -7,17 +7,21 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from chattpl import progress
 from chattpl.artifacts import Artifact
+from chattpl.display import STAYS
 from chattpl.errors import UserError
 from chattpl.evaluation import Answers, Questions, ask, make_questions
 from chattpl.files import logged, write_json
 from chattpl.formats import decode_completion
 from chattpl.generation import Sampling
+from chattpl.generation.cards import take_cards
 from chattpl.generation.device import conditions
 from chattpl.generation.pool import EnginePool
 from chattpl.grading import figures, grade, grade_again
 from chattpl.manifests import read_summary
 from chattpl.plan import CellPlan
+from chattpl.progress import Work
 from chattpl.results import SCHEMA, Figures, Summary, read_results
 from chattpl.stages import STAGES
 from chattpl.tasks.loading import make_task
@@ -68,6 +72,21 @@ class CellRun:
         evaluation = self.plan.evaluation
         return not self._stage.evaluates or (evaluation.is_finished(self._overwrite) and self._is_graded(evaluation))
 
+    def works(self) -> list[Work]:
+        """What `run` would have to do, as far as that takes time."""
+        model, evaluation, works = self.plan.model, self.plan.evaluation, []
+        if self._stage.trains and model and not model.is_finished(self._overwrite):
+            works.append(self.plan.training_work)
+        if self._stage.evaluates and not evaluation.is_finished(self._overwrite):
+            works.append(self.plan.evaluation_work)
+        return works
+
+    def model_to_train(self) -> str:
+        """The folder of the model that `run` would train; empty if there is none."""
+        model = self.plan.model
+        missing = model is not None and self._stage.trains and not model.is_finished(self._overwrite)
+        return str(model.folder) if model is not None and missing else ""
+
     def run(self) -> None:
         """Train, evaluate and grade, as far as `stage` says and nothing finished lies there."""
         if self._stage.previews:
@@ -89,11 +108,14 @@ class CellRun:
         if not self._stage.trains:
             name = self.plan.cell.model_name
             raise UserError(f"stage=eval: {name} is not trained yet; run stage=train or stage=all first")
+        self._take_card()
         return model.produce(functools.partial(self._train, model), self._overwrite)
 
     def _have_evaluation(self, evaluation: Artifact) -> None:
         """Evaluate unless that is done; grade again what another grader graded."""
         finished = evaluation.is_finished(self._overwrite)
+        if not finished:
+            self._take_card()
         evaluated = not finished and evaluation.produce(self._evaluate, self._overwrite)
         graded = False
         if not self._is_graded(evaluation):
@@ -103,6 +125,11 @@ class CellRun:
         summary = read_summary(evaluation.folder / evaluation.manifest)
         self.done = replace(self.done, evaluated=evaluated, graded=graded, summary=summary)
 
+    def _take_card(self) -> None:
+        """Before the lock of an artifact: a process that holds one and waits for a card could wait forever."""
+        if self.plan.engine_spec.device == "cuda":
+            take_cards()
+
     def _is_graded(self, evaluation: Artifact) -> bool:
         return bool(evaluation.read().get("grader") == self.plan.grader)
 
@@ -111,12 +138,12 @@ class CellRun:
 
         job = self.plan.training_job(model)
         write_json(model.work / "job.json", job.to_json())
-        with logged(model.work / "train.log"):
+        with progress.current().working(self.plan.training_work), logged(model.work / "train.log"):
             run_job(job, self._pool)
 
     def _evaluate(self) -> None:
         plan, staged = self.plan, self.plan.evaluation.staged
-        with logged(staged / "main.log"):
+        with progress.current().working(self.plan.evaluation_work), logged(staged / "main.log"):
             logger.info("evaluating %s", plan.cell.eval_name)
             self._record(staged)
             summary = self._answer_and_grade()
@@ -134,6 +161,7 @@ class CellRun:
         answers, repeats = Answers(plan.evaluation.work / "answers.jsonl"), asked.num_samples
         ask(engine, questions, sampling, answers, repeats=repeats, batch=asked.batch_size, seed=config.seed)
         decode = functools.partial(decode_completion, plan.encoding.tokenizer, stop=plan.stop)
+        progress.current().activity = "grading"
         results = grade(make_task(config.task), questions, answers, decode, repeats)
         write_json(plan.evaluation.staged / "results.json", [result.to_json() for result in results])
         return summary_of(plan, questions, figures(results, answers.seconds))
@@ -147,7 +175,9 @@ class CellRun:
         plan, staged = self.plan, evaluation.staged
         summary = read_summary(evaluation.folder / evaluation.manifest)
         shutil.rmtree(staged, ignore_errors=True)
-        shutil.copytree(evaluation.folder, staged, ignore=shutil.ignore_patterns(evaluation.manifest, "results.json"))
+        shutil.copytree(
+            evaluation.folder, staged, ignore=shutil.ignore_patterns(evaluation.manifest, "results.json", "*.eval")
+        )
         with logged(staged / "main.log"):
             logger.info("grading %s again", plan.cell.eval_name)
             kept = read_results(evaluation.folder / "results.json")
@@ -173,6 +203,7 @@ def _say(summary: Summary) -> None:
     logger.info(
         "%s: accuracy %.1f %% [%.1f, %.1f]", summary.cell,
         100 * summary.accuracy, 100 * summary.ci_low, 100 * summary.ci_high,
+        extra=STAYS,
     )  # fmt: skip
 
 

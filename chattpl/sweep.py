@@ -1,15 +1,15 @@
 """`-m`: every job of a sweep is checked before the first runs, each cell is done once, and one failure is only one.
 
-Hydra's own launchers run the jobs. Where several run at a time, the first jobs are those that train different
-models, so that no worker waits for a model that another one trains. The report and the list of what failed come from a
-callback, so that they come under any sweeper.
+Hydra's launchers run the jobs. Where several run at a time, no worker waits for a model that another one trains: a
+launcher that knows (`QueueLauncher`) leaves such jobs for later, others get them in a second batch. The report and the
+list of what failed come from a callback, so that they come under any sweeper.
 """
 
 import contextlib
 import io
 import itertools
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,13 +21,18 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, open_dict
 
+from chattpl import progress
 from chattpl.artifacts import differences
 from chattpl.composer import Composer
 from chattpl.config import without_hydra
+from chattpl.display import shown
 from chattpl.errors import UserError
 from chattpl.files import make_folder
-from chattpl.job import outcome_of, prepare, reason
+from chattpl.hashing import digest
+from chattpl.job import IN_PROCESS, outcome_of, prepare, reason
 from chattpl.outcome import Outcome, journal
+from chattpl.progress import Work
+from chattpl.queue import Queued, QueueLauncher
 from chattpl.run import CellRun
 from chattpl.runtime import runtime
 from chattpl.stages import STAGES
@@ -41,15 +46,18 @@ class Planned:
 
     Attributes:
         inputs: everything that decides the cell; two jobs with equal folders and inputs are one cell.
-        model: the name of the model that it needs.
+        model, engine: as in `Queued`.
         finished: there is nothing to do.
+        works: what there is to do.
     """
 
     overrides: list[str]
     outcome: Outcome
     inputs: Mapping[str, Any] = field(default_factory=dict)
     model: str = ""
+    engine: str = ""
     finished: bool = False
+    works: Sequence[Work] = ()
 
     @property
     def is_known(self) -> bool:
@@ -77,8 +85,18 @@ class Sweep:
         waiting = [plan for plan in planned if not plan.is_known]
         logger.info("%d jobs, %d cells, %d to be done", len(jobs), len(planned), len(waiting))
         runtime().outcomes += [plan.outcome for plan in planned if plan.is_known]
+        finished, works = sum(plan.finished for plan in planned), [work for plan in waiting for work in plan.works]
+        progress.current().expect(len(planned), finished, len(planned) - len(waiting) - finished, works)
+        with shown() if self._in_process and works else contextlib.nullcontext():
+            self._launch_all(self._batches(waiting, max_batch_size))
+
+    @property
+    def _in_process(self) -> bool:
+        return bool(self._config.hydra.runtime.choices["hydra/launcher"] == IN_PROCESS)
+
+    def _launch_all(self, batches: Iterable[list[Planned]]) -> None:
         number = 0
-        for batch in self._batches(waiting, max_batch_size):
+        for batch in batches:
             self._launch(batch, number)
             number += len(batch)
 
@@ -110,7 +128,8 @@ class Sweep:
                 raise UserError("output_root: is the same for all jobs of a sweep; study= keeps them apart")
             stage = STAGES[run.plan.config.stage]
             finished = not stage.works_on_a_cell or run.is_done()
-            return Planned(job, outcome_of(run), _inputs(run), run.plan.cell.model_name, finished)
+            works = [] if finished else run.works()
+            return Planned(job, outcome_of(run), _inputs(run), run.model_to_train(), _engine(run), finished, works)
         except Exception as error:
             return Planned(job, Outcome(" ".join(job), failure=reason(error)))
 
@@ -121,7 +140,13 @@ class Sweep:
         results: Sequence[JobReturn | None] = [None] * len(batch)
         line = "its worker died without reporting"
         try:
-            results = self._launcher.launch([plan.overrides for plan in batch], initial_job_idx=number)
+            if isinstance(self._launcher, QueueLauncher):
+                queued = [Queued(plan.overrides, plan.model, plan.engine) for plan in batch]
+                results = self._launcher.launch_queued(queued, number)
+            else:
+                results = self._launcher.launch([plan.overrides for plan in batch], initial_job_idx=number)
+        except UserError:
+            raise
         except Exception as error:  # a worker died, and with it what the launcher knew of the others
             line = f"the launcher gave up: {type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
         for offset, (plan, result) in enumerate(zip(batch, results, strict=True)):
@@ -131,11 +156,11 @@ class Sweep:
                 runtime().outcomes.append(outcome)
 
     def _batches(self, waiting: list[Planned], most: int | None) -> list[list[Planned]]:
-        """All at once in one process; otherwise one job for each model first, then the others."""
+        """All at once in one process or one queue; otherwise one job for each model to train first, then the others."""
         batches = [waiting]
-        if self._config.hydra.runtime.choices["hydra/launcher"] != "basic":
+        if not self._in_process and not isinstance(self._launcher, QueueLauncher):
             first = {plan.model: plan for plan in reversed(waiting)}
-            ahead = [plan for plan in waiting if first[plan.model] is plan]
+            ahead = [plan for plan in waiting if not plan.model or first[plan.model] is plan]
             batches = [ahead, [plan for plan in waiting if plan not in ahead]]
         most = most or max(len(waiting), 1)
         return [batch[i : i + most] for batch in batches for i in range(0, len(batch), most)]
@@ -146,6 +171,13 @@ def _inputs(run: CellRun) -> dict[str, Any]:
     if not STAGES[run.plan.config.stage].works_on_a_cell:
         return {}
     return {**(run.plan.model.inputs if run.plan.model else {}), **run.plan.evaluation.inputs}
+
+
+def _engine(run: CellRun) -> str:
+    """Equal for cells that one engine serves, as `EnginePool` sees it."""
+    if not STAGES[run.plan.config.stage].needs_weights:
+        return ""
+    return digest([vars(run.plan.engine_spec), run.plan.base_model.fingerprint])
 
 
 def _distinct(planned: Sequence[Planned]) -> list[Planned]:

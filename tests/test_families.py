@@ -41,7 +41,7 @@ def add_seeds(study, model: str, eval_format: str, rights: list[range]) -> None:
 
 
 def found_in(study, *families: str) -> Findings:
-    return find(collect_cells(study), ReportConfig(list(families)))
+    return find(collect_cells(study), ReportConfig(list(families), inspect=False))
 
 
 def named(found: Findings) -> list[tuple[str, str, str]]:
@@ -52,7 +52,7 @@ def named(found: Findings) -> list[tuple[str, str, str]]:
 
 
 def test_the_configuration_declares_the_families_that_there_are():
-    assert configuration().report == ReportConfig(list(FAMILIES))
+    assert configuration().report == ReportConfig(list(FAMILIES), inspect=False)
     assert find([]).families == list(FAMILIES)
     assert tuple(FAMILIES) == NAMES
 
@@ -104,7 +104,7 @@ def test_the_interaction_is_of_trainings_that_differ_in_their_format_alone(study
 
 
 def test_contrasts_csv_names_the_cells_that_are_added_and_subtracted(study):
-    write_report(study, ReportConfig(["formats", "interaction"]))
+    write_report(study, ReportConfig(["formats", "interaction"], inspect=False))
     frame = pandas.read_csv(study / "report/contrasts.csv").set_index("family")
     row = frame.loc["interaction"].iloc[0]
     assert row["first_cell"] == "sft_chat_template_eval_chat + sft_no_chat_mask_q_eval_raw"

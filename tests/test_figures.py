@@ -11,6 +11,7 @@ from test_report import add_cell, add_training
 from chattpl.report.bars import accuracy_bar, accuracy_grouped
 from chattpl.report.canvas import HATCHES, MARKERS, looks
 from chattpl.report.collect import Cell
+from chattpl.report.contrasts import compare_formats
 from chattpl.report.curves import training_curves
 from chattpl.report.heatmap import accuracy_heatmap
 from chattpl.report.losses import LOOKS
@@ -117,8 +118,13 @@ def test_the_matrix_says_difference_wins_and_p_of_each_pair(study):
     texts = matrix_texts(study)
     assert len(texts) == 6 * 5
     assert texts[0, 1] == "+30.0*\np<.001"  # 80 against 50
-    assert texts[1, 0] == "0 : 30"  # the row, in raw, alone got none right
+    assert texts[1, 0].splitlines()[0] == "0 : 30"  # the row, in raw, alone got none right
     assert texts[4, 5] == "+3.0\np=.250"  # base: 39 against 36, three discordant
+
+
+def test_the_matrix_says_what_difference_could_have_been_seen(study):
+    found = {each.group: each for each in compare_formats(study.cells)}["base"].by_rule["committed"]
+    assert matrix_texts(study)[5, 4].splitlines()[1] == f"\N{PLUS-MINUS SIGN}{100 * found.detectable:.1f}"
 
 
 def test_cells_without_common_questions_have_empty_fields(study, folder):

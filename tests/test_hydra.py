@@ -1,7 +1,6 @@
 """What somebody who knows Hydra expects of a Hydra app."""
 
 import json
-import os
 import re
 import shutil
 import sys
@@ -14,7 +13,6 @@ from conftest import ROOT, run_main
 from omegaconf import OmegaConf
 
 from chattpl.config import schema_node
-from chattpl.generation import device
 from chattpl.hashing import flat
 
 TWO = ["-m", "method=none", "eval.format=chat,raw"]
@@ -277,31 +275,6 @@ def test_outputs_of_the_version_before_are_known_as_such_and_kept(micro, tmp_pat
     assert ended.status == 1
     assert re.fullmatch(r"error: .*written by chattpl 0\.1\.0.*study=NAME.*overwrite=true.*\n", ended.err)
     assert [path.read_bytes() for path in manifests] == before
-
-
-# --- one GPU a process
-
-
-@pytest.mark.parametrize(("visible", "taken"), [(None, "0"), ("2,3", "2"), ("GPU-a,GPU-b", "GPU-a")])
-def test_of_several_visible_gpus_a_process_takes_the_first_and_says_so(monkeypatch, caplog, visible, taken):
-    import torch
-
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible or "")
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    with caplog.at_level("INFO"):
-        device._take_one_gpu()
-    assert os.environ["CUDA_VISIBLE_DEVICES"] == taken
-    assert f"2 GPUs are visible and a process uses one: GPU {taken}" in caplog.text
-
-
-def test_a_single_gpu_is_left_as_it_is(monkeypatch):
-    import torch
-
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    device._take_one_gpu()
-    assert os.environ["CUDA_VISIBLE_DEVICES"] == "1"
 
 
 # --- words

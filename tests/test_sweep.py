@@ -1,8 +1,10 @@
 """The sweep as a user types it, on a model of one layer: what is done, what is kept, what stands in the folders."""
 
 import json
+import os
 import re
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -381,6 +383,13 @@ def outputs(folder: Path) -> dict[str, list[str]]:
     return {path.parent.name: [entry["output"] for entry in read(path)] for path in cells}
 
 
+TWO_WORKERS = [
+    "hydra.launcher.ray.remote.num_gpus=0",
+    "+hydra.launcher.ray.remote.num_cpus=1",
+    "+hydra.launcher.ray.init.num_cpus=2",
+]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "launcher",
@@ -388,11 +397,12 @@ def outputs(folder: Path) -> dict[str, list[str]]:
         ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"],
         ["hydra/launcher=submitit_local", "hydra.launcher.cpus_per_task=1"],
         ["hydra/launcher=ray", "+hydra.launcher.ray.init.num_cpus=2"],
+        ["hydra/launcher=ray_gpu", *TWO_WORKERS],
     ],
-    ids=["joblib", "submitit_local", "ray"],
+    ids=["joblib", "submitit_local", "ray", "ray_gpu"],
 )
 def test_a_launcher_does_five_trainings_twelve_evaluations_and_one_report(launcher, swept, micro, no_vllm, tmp_path):
-    plugin = {"joblib": "joblib", "submitit_local": "submitit", "ray": "ray"}[launcher[0].partition("=")[2]]
+    plugin = re.split("[=_]", launcher[0])[1]
     pytest.importorskip(plugin, reason=f"{plugin} is not installed (pip install -e '.[cluster]')")
     printed = launched(launcher, micro, no_vllm, tmp_path)
     assert printed.count("report.md") == 1
@@ -409,23 +419,58 @@ class Deadly(Arithmetic):
 """
 
 
-@pytest.mark.slow
-def test_a_worker_that_dies_is_told_in_the_list_of_what_failed(micro, no_vllm, tmp_path):
-    pytest.importorskip("joblib")
+@pytest.fixture
+def deadly(micro, no_vllm, tmp_path) -> tuple[list[str], str]:
+    """Two jobs of which one ends its process, and the PYTHONPATH that they need."""
     (tmp_path / "deadly_task.py").write_text(DEADLY_TASK)
     shutil.copytree(micro[1], tmp_path / "conf")
     few = (tmp_path / "conf" / "task" / "few.yaml").read_text()
-    deadly = few.replace("chattpl.tasks.arithmetic.Arithmetic", "deadly_task.Deadly").replace("few", "deadly")
-    (tmp_path / "conf" / "task" / "deadly.yaml").write_text(deadly)
-    sweep = ["--config-dir", "conf", "-m", "model=micro", "method=none", "task=few,deadly"]
-    joblib = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "study=${task.name}"]
-    path = f"{tmp_path}:{no_vllm}"
-    done = run_main(*sweep, *joblib, cwd=tmp_path, PYTHONPATH=path)
+    text = few.replace("chattpl.tasks.arithmetic.Arithmetic", "deadly_task.Deadly").replace("few", "deadly")
+    (tmp_path / "conf" / "task" / "deadly.yaml").write_text(text)
+    jobs = ["--config-dir", "conf", "-m", "model=micro", "method=none", "task=deadly,few", "study=${task.name}"]
+    return jobs, f"{tmp_path}:{no_vllm}"
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_is_told_in_the_list_of_what_failed(deadly, tmp_path):
+    pytest.importorskip("joblib")
+    jobs, path = deadly
+    done = run_main(*jobs, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", cwd=tmp_path, PYTHONPATH=path)
     assert done.returncode == 1
     assert "the launcher gave up" in done.stderr
     assert "Traceback" not in done.stderr
     assert "base_eval_chat" in done.stderr
     assert not (study_of(tmp_path, "deadly") / "eval").exists()
+
+
+@pytest.mark.slow
+def test_another_worker_takes_the_place_of_one_that_dies(deadly, tmp_path):
+    pytest.importorskip("ray")
+    jobs, path = deadly
+    one = [*TWO_WORKERS[:-1], "+hydra.launcher.ray.init.num_cpus=1"]
+    done = run_main(*jobs, "hydra/launcher=ray_gpu", *one, cwd=tmp_path, PYTHONPATH=path)
+    assert (done.returncode, work_done(done.stdout)) == (1, (0, 1, 1))
+    assert "base_eval_chat" in done.stderr
+    assert "its worker died" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert names(study_of(tmp_path, "few") / "eval") == ["base_eval_chat"]
+
+
+@pytest.mark.slow
+def test_workers_write_a_checkpoint_when_the_sweep_is_ended(micro, no_vllm, tmp_path):
+    pytest.importorskip("ray")
+    jobs = [*micro, "-m", "stage=train", "seed=0,1", "sft.max_steps=400", "sft.save_steps=400"]
+    command = [sys.executable, "-m", "chattpl.main", *jobs, "hydra/launcher=ray_gpu", *TWO_WORKERS]
+    environment = {**os.environ, "PYTHONPATH": no_vllm, "PYTHONUNBUFFERED": "1"}
+    sweep = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True)
+    training: set[str] = set()
+    while len(training) < 2:
+        line = sweep.stdout.readline()
+        training |= {line.partition(")")[0]} if "of 400:" in line else set()
+    sweep.terminate()
+    sweep.communicate(timeout=60)
+    assert sweep.returncode == 143
+    assert len(list((study_of(tmp_path) / ".work").rglob("checkpoint-*"))) == 2
 
 
 def test_workers_that_share_a_folder_do_the_work_of_one(micro, no_vllm, tmp_path):

@@ -1,6 +1,7 @@
 """The table at the end of a command."""
 
 import io
+import re
 
 import pytest
 from rich.console import Console
@@ -27,7 +28,7 @@ def printed(folder, width: int = 80) -> str:
 
 def test_a_line_of_the_table_tells_the_cell(study):
     line = next(line for line in printed(study).splitlines() if line.startswith("sft_chat_template"))
-    assert line.split() == ["sft_chat_template", "chat", "80.0*", "[71,", "87]", "80.0", "0.0", "0.0", "0.0"]
+    assert line.split() == ["sft_chat_template", "chat", "80.0*+", "[71,", "87]", "80.0", "0.0", "0.0", "0.0"]
 
 
 def test_what_all_cells_share_stands_once_above_the_table(study):
@@ -39,6 +40,26 @@ def test_what_all_cells_share_stands_once_above_the_table(study):
 def test_a_format_is_marked_that_is_significantly_better_and_no_other(study):
     assert "80.0*" in printed(study)
     assert printed(study).count("*") == 2  # the cell and the legend
+
+
+def test_a_model_is_marked_that_training_made_significantly_better_or_worse(tmp_path):
+    for model, right in {"base": 50, "sft_chat_template": 80, "grpo_chat_template": 20, "grpo_no_chat": 52}.items():
+        add_cell(tmp_path / "s", model, "chat", range(right))
+    found = dict(re.findall(r"^(\S+) +chat +[\d.]+ ?(\S?) *\[", printed(tmp_path / "s"), re.MULTILINE))
+    assert found == {"sft_chat_template": "+", "grpo_chat_template": "-", "grpo_no_chat": "", "base": ""}
+    assert "+ better, - worse than the untrained model in the same format" in printed(tmp_path / "s")
+
+
+def test_without_an_untrained_model_nothing_is_said_of_it(tmp_path):
+    for eval_format, right in {"chat": 80, "raw": 20}.items():
+        add_cell(tmp_path / "s", "sft_chat_template", eval_format, range(right))
+    assert "untrained" not in printed(tmp_path / "s")
+    assert re.search(r"80\.0\* +\[", printed(tmp_path / "s"))
+
+
+def test_figures_stand_below_each_other_whatever_their_marks(study):
+    lines = [line for line in printed(study).splitlines() if re.search(r"\[\d+, +\d+\]", line)]
+    assert len({line.index(".") for line in lines}) == 1
 
 
 def test_a_format_that_beats_one_of_two_others_is_not_marked(tmp_path):

@@ -1,6 +1,5 @@
 """What `vllm.LLM` is started with, on a GPU or on a CPU."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +39,7 @@ def llm_arguments(folder: Path, spec: EngineSpec) -> dict[str, Any]:
         "trust_remote_code": spec.trust_remote_code,
         "logprobs_mode": "processed_logprobs",  # of the distribution that is drawn from, as GRPO's ratio needs
         "disable_log_stats": True,
-        "use_tqdm_on_load": sys.stderr.isatty(),
+        "use_tqdm_on_load": False,
         "seed": 0,
     }
     return arguments | (_on_a_cpu(folder, spec) if on_cpu else _on_a_gpu(folder, spec, arguments["enforce_eager"]))

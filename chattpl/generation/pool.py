@@ -6,9 +6,11 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from chattpl.display import paused
 from chattpl.errors import UserError
 from chattpl.generation import ENGINES
 from chattpl.generation.base import Engine, EngineSpec, LiveEngine
+from chattpl.generation.cards import take_cards
 
 logger = logging.getLogger(__name__)
 
@@ -73,15 +75,20 @@ class EnginePool:
         key = (spec, model.fingerprint)
         if self._engine is None or self._engine.broken or key != self._key:
             self._refuse_a_second_one(spec)
-            self.close()
-            self._holds_gpu = ENGINES[spec.name].one_per_gpu_process and spec.device == "cuda"
-            started = time.monotonic()
-            logger.info("starting the engine: %s on %s", spec.name, spec.device)
-            self._engine, self._key = start(spec, model.folder), key
-            if isinstance(self._engine, LiveEngine):
-                self._engine.loaded = model.fingerprint
-            logger.info("the engine is up after %.1f s", time.monotonic() - started)
+            with paused():  # native code writes to the terminal meanwhile
+                self._start(spec, model)
+        assert self._engine is not None
         return self._engine
+
+    def _start(self, spec: EngineSpec, model: Model) -> None:
+        self.close()
+        self._holds_gpu = ENGINES[spec.name].one_per_gpu_process and spec.device == "cuda"
+        started = time.monotonic()
+        logger.info("starting the engine: %s on %s", spec.name, spec.device)
+        self._engine, self._key = start(spec, model.folder), (spec, model.fingerprint)
+        if isinstance(self._engine, LiveEngine):
+            self._engine.loaded = model.fingerprint
+        logger.info("the engine is up after %.1f s", time.monotonic() - started)
 
     def _refuse_a_second_one(self, spec: EngineSpec) -> None:
         if self._holds_gpu:
@@ -96,6 +103,8 @@ def start(spec: EngineSpec, folder: Path) -> Engine:
     from chattpl import vectormath
 
     vectormath.settle()
+    if spec.device == "cuda":
+        take_cards()
     module, _, name = ENGINES[spec.name].target.partition(":")
     kind: type[Engine] = getattr(importlib.import_module(module), name)
     return kind(folder, spec)

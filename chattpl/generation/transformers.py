@@ -5,9 +5,9 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
-from tqdm.auto import tqdm
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
+from chattpl import progress
 from chattpl.generation.base import Completion, EngineSpec, LiveEngine, Sampling, drawing
 from chattpl.hashing import seed_of
 
@@ -35,12 +35,13 @@ class TransformersEngine(LiveEngine):
     def generate(self, prompts: list[list[int]], sampling: Sampling, seeds: int | list[int]) -> list[Completion]:
         order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
         done: dict[int, Completion] = {}
-        for start in tqdm(range(0, len(order), BATCH), desc="generate", disable=None):
+        for start in range(0, len(order), BATCH):
             batch = order[start : start + BATCH]
             own = [seeds, start] if isinstance(seeds, int) else [seeds[i] for i in batch]
             with drawing(seed_of(*own), self._device):
                 completions = self._batch([prompts[i] for i in batch], sampling)
             done |= dict(zip(batch, completions, strict=True))
+            progress.current().count_part(len(done), len(order))
         return [done[index] for index in range(len(prompts))]
 
     def _batch(self, prompts: list[list[int]], sampling: Sampling) -> list[Completion]:

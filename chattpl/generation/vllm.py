@@ -1,9 +1,9 @@
 """vLLM in this process, on a GPU or on its CPU build."""
 
+import functools
 import gc
 import logging
 import os
-import sys
 from collections.abc import Iterable
 from itertools import groupby
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from chattpl.basemodel import read_json
 from chattpl.errors import UserError
 from chattpl.generation.base import Completion, EngineSpec, LiveEngine, Sampling, drawing
+from chattpl.generation.counting import counting
 from chattpl.generation.llm_arguments import llm_arguments
 from chattpl.generation.memory import GIB
 from chattpl.hashing import seed_of
@@ -55,7 +56,7 @@ class VLLMEngine(LiveEngine):
         self.broken = True  # vLLM cannot go on after an error inside a step
         with drawing(seeds if isinstance(seeds, int) else 0, self.spec.device):
             inputs = [{"prompt_token_ids": prompt} for prompt, _ in requests]
-            outputs = self._llm.generate(inputs, [each for _, each in requests], use_tqdm=sys.stderr.isatty())
+            outputs = self._llm.generate(inputs, [each for _, each in requests], use_tqdm=counting())
         self.broken = False
         for output, (prompt, _) in zip(outputs, requests, strict=True):
             assert list(output.prompt_token_ids) == prompt, "the engine was asked something else than it was given"
@@ -138,6 +139,7 @@ def start_llm(arguments: dict[str, Any]) -> Any:
     from vllm import LLM
 
     _import_class(Path(arguments["model"]))
+    _keep_logprobs_numbers()
     while True:
         try:
             return LLM(**arguments)
@@ -166,6 +168,15 @@ def _import_class(folder: Path) -> None:
         known = ModelRegistry.models.get(architecture)
         if known is not None:
             ModelRegistry.register_model(architecture, known.load_model_cls())
+
+
+@functools.cache
+def _keep_logprobs_numbers() -> None:
+    """Spare the text of each token beside its log-probability, which vLLM makes wherever it looks for stop strings."""
+    from vllm.v1.engine.logprobs import LogprobsProcessor
+
+    with_text = LogprobsProcessor.from_new_request
+    LogprobsProcessor.from_new_request = lambda tokenizer, request: with_text(None, request)
 
 
 def _parameters(sampling: Sampling, n: int, seed: int | None) -> Any:

@@ -47,7 +47,7 @@ def write_report(study_dir: Path, settings: ReportConfig | None = None) -> "Stud
     Raises:
         UserError: the study has no finished cell.
     """
-    from chattpl.report import contrasts, html, page, samples
+    from chattpl.report import contrasts, html, inspect_log, page, samples
     from chattpl.report.canvas import draw_files
     from chattpl.report.figures import FIGURES
     from chattpl.report.study import Study
@@ -67,6 +67,8 @@ def write_report(study_dir: Path, settings: ReportConfig | None = None) -> "Stud
             _write_atomically(folder / f"{name}.{suffix}", picture)
     vectors = {name: drawn["svg"] for name, drawn in pictures.items()}
     whole = html.render(study.name, text, vectors, study.cells, study.samples)
+    if settings is not None and settings.inspect:
+        inspect_log.write_logs(study.cells, study.samples)
     for name, content in {"report.md": text, "report.html": whole}.items():
         # A lone surrogate can stand in JSON, hence in a name, but not in UTF-8.
         _write_atomically(folder / name, content.encode("utf-8", "backslashreplace"))

@@ -1,4 +1,4 @@
-"""Every cell against every other: the paired difference, who won how often, and p."""
+"""Every cell against every other: the paired difference and p, who won how often, and what could have been seen."""
 
 import itertools
 import math
@@ -14,7 +14,7 @@ from chattpl.report.canvas import CELL_WIDTH, legend_beside, new_figure, rows_he
 from chattpl.report.sentences import SIGNIFICANT
 from chattpl.report.stats import PairedComparison, holm, paired_comparison
 from chattpl.report.study import Study
-from chattpl.report.text import wrap
+from chattpl.report.text import percent, wrap
 from chattpl.results import DEFAULT_RULE
 
 FIELD_INCHES = (0.85, 0.5)
@@ -22,7 +22,8 @@ MOST_CELLS = 30  # 435 pairs; further ones would be too small to be read
 COLOURS = "PuOr"  # both ends differ from white for the colour-blind too; the sign is printed
 LEGEND = (
     "above the diagonal: row less column,\nin points, and p",
-    "below: questions that only the row\nand only the column got right",
+    "below: questions that only the row\nand only the column got right, and\n"
+    "the smallest true difference that four\nof five such studies would find",
     "* p < 0.05 after Holm's adjustment\nover all pairs of this figure",
 )
 
@@ -79,5 +80,5 @@ def _fields(n: int, found: dict[tuple[int, int], tuple[PairedComparison, bool]])
         values[row, column], values[column, row] = 100 * each.difference, -100 * each.difference
         p = "p<.001" if each.p < 0.001 else f"p={each.p:.3f}".replace("0.", ".")
         texts[row, column] = f"{100 * each.difference:+.1f}{'*' if significant else ''}\n{p}"
-        texts[column, row] = f"{each.only_second} : {each.only_first}"
+        texts[column, row] = f"{each.only_second} : {each.only_first}\n\N{PLUS-MINUS SIGN}{percent(each.detectable)}"
     return values, texts

@@ -11,7 +11,8 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import ExportableState
 
-from chattpl import signals
+from chattpl import progress, signals
+from chattpl.progress import STEPS
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ class Checkpoints(TrainerCallback):
 
 
 class LogProgress(TrainerCallback):
-    """What the trainer logs, as one line in the run's log."""
+    """What the trainer logs, as one line in the run's log; and each step, for whoever watches."""
 
     SHOWN = {
         "loss": "loss",
@@ -64,13 +65,19 @@ class LogProgress(TrainerCallback):
     def __init__(self) -> None:
         self._last = 0.0
 
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        progress.current().count(state.global_step, state.max_steps, STEPS)
+
+    on_train_begin = on_step_end
+
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, Any], **kwargs: Any
     ) -> None:
         shown = {name: logs[key] for key, name in self.SHOWN.items() if key in logs}
+        figures = ", ".join(f"{name} {float(value):.4g}" for name, value in shown.items())
+        progress.current().figures = figures or progress.current().figures
         due = time.monotonic() - self._last > 2 or state.global_step == state.max_steps
         if shown and due:
-            figures = ", ".join(f"{name} {float(value):.4g}" for name, value in shown.items())
             logger.info("step %d of %d: %s", state.global_step, state.max_steps, figures)
             self._last = time.monotonic()
 

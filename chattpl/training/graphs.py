@@ -66,7 +66,7 @@ class GraphedLayers:
         self._parameters = [each for each in model.parameters() if each.requires_grad]
         self._gradients: list[Tensor] = []
         self._graphs: dict[Shape, Graph | None] = {}
-        self._pool = torch.cuda.graph_pool_handle()
+        self._pool: Any = None
         self._anchor = torch.zeros((), device=model.device, requires_grad=True)
 
     def __call__(self, input_ids: Tensor, **inputs: Any) -> Any:
@@ -110,6 +110,8 @@ class GraphedLayers:
         device = graph.row.inputs["input_ids"].device.type
         kind, on = torch.get_autocast_dtype(device), torch.is_autocast_enabled(device)
         first = not self._made()  # and no gradient yet
+        if first:
+            self._pool = torch.cuda.graph_pool_handle()  # of a graph that is gone none can be made
         try:
             with torch.autocast(device, kind, on, cache_enabled=False):  # no graph may hold a copy of the weights
                 tried = self._tried(graph) if first else None
@@ -134,8 +136,9 @@ class GraphedLayers:
             for _ in range(2):
                 torch._foreach_zero_(self._gradients)
                 hidden = self._forward(**graph.row.inputs).last_hidden_state
-                hidden.backward(hidden.detach())
-            kept, norm = hidden.detach().clone(), _norm(self._gradients)
+                kept = hidden.detach().clone()
+                hidden.backward(kept.clone())  # a fused layer may write into the gradient that it is given
+            norm = _norm(self._gradients)
         torch.cuda.synchronize()
         del hidden
         torch.cuda.empty_cache()

@@ -9,6 +9,7 @@ import inspect
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -30,11 +31,8 @@ PROBE = 64  # tokens of each sequence that packing is tried on
 def packed_row(lengths: Sequence[int], input_ids: Tensor) -> dict[str, Any]:
     """What a model wants for sequences of these `lengths`, which stand in `input_ids` of shape (1, tokens)."""
     device = input_ids.device
-    sizes = torch.tensor(lengths)
-    ends = sizes.cumsum(0)
-    starts = torch.repeat_interleave(ends - sizes, sizes)
-    bounds = torch.nn.functional.pad(ends, (1, 0)).to(torch.int32)
-    positions = (torch.arange(int(ends[-1])) - starts)[None]
+    bounds = torch.tensor([0, *accumulate(lengths)], dtype=torch.int32)
+    positions = torch.cat([torch.arange(length) for length in lengths])[None]
     on_device = bounds.to(device, non_blocking=True)
     return {
         "input_ids": input_ids,

@@ -10,7 +10,7 @@ from typing import Any
 from chattpl import basemodel, signals
 from chattpl.errors import UserError
 from chattpl.files import write_json
-from chattpl.generation import resolved_device
+from chattpl.generation.cards import take_cards
 from chattpl.generation.pool import EnginePool
 from chattpl.hashing import digest
 from chattpl.results import SCHEMA
@@ -35,7 +35,8 @@ def run_job(job: TrainingJob, pool: EnginePool) -> TrainReport:
         UserError: a user error that only shows once tokenizer and samples are loaded.
         Interrupted: a signal arrived; a checkpoint was written first, or the finished model.
     """
-    resolved_device(job.device)  # in a worker this is what leaves the process one GPU
+    if job.device == "cuda":
+        take_cards()
     logger.info("training %s", job.name)
     began = time.monotonic()
     live = LiveJob.of(job)

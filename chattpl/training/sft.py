@@ -6,7 +6,7 @@ were counted by, and are computed in as few micro-batches as the device's memory
 
 import logging
 from collections.abc import Iterator, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -113,6 +113,21 @@ class StepTrainer(SFTTrainer):
             model.zero_grad()
             torch.cuda.empty_cache()
             logger.warning("the device has too little memory: from here on %d tokens at a time", self._tokens)
+
+    def _track_num_input_tokens(self, inputs: dict[str, Any]) -> None:
+        """As the trainer does, which waits for the device each time."""
+        if self.accelerator.num_processes > 1:
+            super()._track_num_input_tokens(inputs)
+        else:
+            self.state.num_input_tokens_seen += inputs["input_ids"].numel()
+
+    @cached_property
+    def _parameters_computed_with(self) -> int:
+        return int(self.model.num_parameters(exclude_embeddings=True))
+
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+        """By the trainer's formula. The parameters, hundreds of tensors, are counted once."""
+        return 6 * int(inputs["input_ids"].numel()) * self._parameters_computed_with
 
     def _micro_batches(self, inputs: dict[str, Any]) -> Iterator[dict[str, Any]]:
         lengths, first = inputs["lengths"], 0

@@ -2,7 +2,6 @@
 
 import logging
 import shutil
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -99,8 +98,9 @@ def trainer_arguments(job: TrainingJob, kind: type, **ours: Any) -> Any:
     fields = {
         "run_name": job.name,
         "project": job.study,
-        "disable_tqdm": not sys.stderr.isatty(),
+        "disable_tqdm": True,  # with its bar come the dictionaries that it logs
         "dataloader_pin_memory": job.device != "cpu",
+        "accelerator_config": {"non_blocking": job.device != "cpu"},
         "logging_nan_inf_filter": False,
         **job.hyperparameters,
         "report_to": job.tracker,
