@@ -31,9 +31,10 @@ def adapter_config(job: TrainingJob, model: PreTrainedModel) -> Any | None:
 
     try:
         config = LoraConfig(task_type="CAUSAL_LM", **job.lora)
-        _check(_tried(model, config))
+        tried = _tried(model, config)
     except (ValueError, TypeError, KeyError, NotImplementedError, RuntimeError, AttributeError) as error:
         raise UserError(f"lora.*: peft refuses the configuration: {' '.join(str(error).split())}") from error
+    _check(tried)
     return config
 
 
