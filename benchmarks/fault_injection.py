@@ -106,7 +106,7 @@ def moment(sweep: Sweep, kind: str, draw: random.Random) -> Callable[[], bool]:
             for path in sweep.find(f".work/models/*/run/checkpoint-*/{half_written}")
         ),
         "publishing a model": lambda: sweep.find(f".work/models/*/staged/{saved}"),
-        "evaluating": _after(lambda: sweep.find(".work/eval/*/answers.jsonl"), delay / 2),
+        "evaluating": _after(lambda: sweep.find(".work/eval/*/answers*.jsonl"), delay / 2),
         "publishing a cell": lambda: sweep.find(f".work/eval/*/staged/{written}"),
         "reporting": _after(lambda: [f for f in sweep.find("report/*") if f.stat().st_mtime > began], delay / 2),
     }[kind]

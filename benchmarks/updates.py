@@ -42,8 +42,8 @@ from chattpl.plan import CellPlan
 from chattpl.train_report import TrainReport
 from chattpl.training import grpo
 from chattpl.training.job import TrainingJob
+from chattpl.training.live import LiveJob
 from chattpl.training.run import run_job
-from chattpl.training.trainer import LiveJob
 from chattpl.training.weights import Tensors
 
 GIB = 2**30

@@ -120,7 +120,7 @@ class Artifact:
     def _made(self, make: Callable[[], None], is_done: Callable[[], bool]) -> bool:
         with locked(self.work.parent / f"{self.work.name}.lock", self.what):
             if read_manifest(self.staged / self.manifest) is not None:  # of a process that died before it published
-                publish(self.staged, self.folder)
+                self._publish()
             if is_done():
                 shutil.rmtree(self.work, ignore_errors=True)
                 return False
@@ -128,9 +128,16 @@ class Artifact:
             for path in self.work.iterdir():  # before publishing, or a process that dies in between leaves it
                 if path != self.staged:
                     _remove(path)
-            publish(self.staged, self.folder)
+            self._publish()
             shutil.rmtree(self.work)
         return True
+
+    def _publish(self) -> None:
+        """Publish what is staged, and with it the earlier manifests (`train-….json`) that the folder keeps."""
+        stem, _, suffix = self.manifest.rpartition(".")
+        for path in self.folder.glob(f"{stem}-*.{suffix}"):
+            shutil.copyfile(path, self.staged / path.name)
+        publish(self.staged, self.folder)
 
 
 def _remove(path: Path) -> None:

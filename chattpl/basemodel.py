@@ -7,6 +7,7 @@ import functools
 import hashlib
 import json
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ CODE = "*.py"  # belongs to it where `model.trust_remote_code` lets it run
 MISTRAL_WEIGHTS = "consolidated*.safetensors"  # a second copy, in Mistral's own format
 # Other subfolders hold exports for other programs. The hub takes `*` for any characters, slashes among them.
 OTHER_FORMATS = ("*/*.json", "*/*.safetensors", "*/*.txt", "*/*.model", "*/*.py", MISTRAL_WEIGHTS)
-NOT_THE_MODEL = {"train.json"}
+NOT_THE_MODEL = ("train.json", "train-*.json", MISTRAL_WEIGHTS)
 
 
 def local_folder(path: str, trust_remote_code: bool, weights: bool = True) -> Path:
@@ -58,11 +59,8 @@ def check_model(folder: Path, key: str = "model.path") -> None:
     shards = weight_files(folder)
     if not shards:
         raise UserError(f"{key}={folder}: has no *.safetensors (other weight formats are not supported)")
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        needed = set(read_json(index, f"{key}={folder}: ").get("weight_map", {}).values())
-        for name in sorted(needed - {shard.name for shard in shards}):
-            raise UserError(f"{key}={folder}: {name} is missing")
+    for name in missing_weights(folder, key):
+        raise UserError(f"{key}={folder}: {name} is missing")
     for shard in shards:
         _check_safetensors(shard, key)
     if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")):
@@ -129,8 +127,13 @@ def context_length(folder: Path) -> int | None:
 
 def files_fingerprint(folder: Path, trust_remote_code: bool) -> str:
     """The SHA-256 over names and contents of the model's files."""
-    files = [(path.relative_to(folder).as_posix(), path.stat()) for path in model_files(folder, trust_remote_code)]
-    return _digest_of(folder, tuple((name, stat.st_mtime_ns, stat.st_size) for name, stat in files))
+    return _digest_of(folder, _stamps(folder, model_files(folder, trust_remote_code)))
+
+
+def _stamps(folder: Path, files: Sequence[Path]) -> tuple[tuple[str, int, int], ...]:
+    """Of each file its name, time and size: what changes where its content does."""
+    found = [(path.relative_to(folder).as_posix(), path.stat()) for path in files]
+    return tuple((name, stat.st_mtime_ns, stat.st_size) for name, stat in found)
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -138,11 +141,28 @@ def weight_files(folder: Path) -> list[Path]:
     return [path for path in model_files(folder) if path.suffix == ".safetensors"]
 
 
+def missing_weights(folder: Path, key: str = "model.path") -> list[str]:
+    """The safetensors that the model's index names and the folder lacks; without an index any will do.
+
+    Raises:
+        UserError: the index cannot be read.
+    """
+    here, index = {path.name for path in weight_files(folder)}, folder / "model.safetensors.index.json"
+    if index.is_file():
+        return sorted(set(read_json(index, f"{key}={folder}: ").get("weight_map", {}).values()) - here)
+    return [] if here else ["*.safetensors"]
+
+
+def weights_fingerprint(folder: Path) -> str:
+    """The SHA-256 over names and contents of the model's safetensors."""
+    return _digest_of(folder, _stamps(folder, weight_files(folder)))
+
+
 def model_files(folder: Path, trust_remote_code: bool = False) -> list[Path]:
     """Sorted by name. Of a local folder the same as of a repository, so that both have one fingerprint."""
     patterns = [*FILES, CODE] if trust_remote_code else FILES
     found = {path for pattern in patterns for path in folder.glob(pattern)}
-    return sorted(path for path in found if path.name not in NOT_THE_MODEL and not path.match(MISTRAL_WEIGHTS))
+    return sorted(path for path in found if not any(path.match(pattern) for pattern in NOT_THE_MODEL))
 
 
 @functools.cache

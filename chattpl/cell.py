@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from chattpl.config import Config
 from chattpl.decides import decides_evaluation, decides_model
 from chattpl.hashing import canonical, digest, flat
+from chattpl.schema import Config
 from chattpl.training import METHODS, lora_fields
 from chattpl.training.trl_fields import CLASSES, defaults_of
 

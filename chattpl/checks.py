@@ -3,7 +3,8 @@
 from chattpl import basemodel
 from chattpl.errors import UserError
 from chattpl.formats import KINDS, check_thoughts
-from chattpl.generation import ENGINES, resolved_device
+from chattpl.generation import ENGINES
+from chattpl.generation.cards import visible_cards
 from chattpl.plan import CellPlan
 from chattpl.report.settings import check_inspect
 from chattpl.stages import STAGES
@@ -22,8 +23,7 @@ def check_plan(plan: CellPlan) -> None:
     if config.report.inspect and STAGES[config.stage].reports:
         check_inspect()
     if STAGES[config.stage].needs_weights:
-        if config.device == "cuda":
-            resolved_device(config.device)
+        _check_gpus(plan)
         if method.trains:
             check_tracker(config.tracker)
         _check_lengths(plan)
@@ -40,6 +40,19 @@ def check_plan(plan: CellPlan) -> None:
             check_thoughts(config.train.format, samples)
     assert plan.samples
     examples(config.task, config.formats[config.eval.format].shots)
+
+
+def _check_gpus(plan: CellPlan) -> None:
+    """One training takes cards of one machine. On a CPU `gpus` are processes, of which there can be any number."""
+    asked = plan.config.gpus
+    if plan.config.device == "auto" and asked == 1:
+        return
+    if plan.device != "cpu" and asked > len(visible_cards()):
+        there = len(visible_cards())
+        raise UserError(
+            f"gpus={asked}: this process sees {there}, and a training does not go across machines; set gpus={there}, "
+            "or have CUDA_VISIBLE_DEVICES show more"
+        )
 
 
 def _check_lengths(plan: CellPlan) -> None:

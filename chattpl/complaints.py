@@ -107,7 +107,7 @@ def _all_keys() -> list[str]:
 
     from chattpl.hydra_app import configuration_folder
 
-    schema = ConfigStore.instance().load("schema.yaml").node  # what `chattpl.config` registered
+    schema = ConfigStore.instance().load("schema.yaml").node  # what `chattpl.schema` registered
     tree: Any = OmegaConf.to_container(schema, throw_on_missing=False)
     groups = sorted(path.name for path in configuration_folder().iterdir() if path.is_dir() and path.name != "hydra")
     return [*flat(tree), *groups]

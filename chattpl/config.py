@@ -1,26 +1,25 @@
-"""The schema that Hydra validates against, and the checks across fields.
+"""What the keys of the configuration may hold.
 
-`conf/` holds the values, each with a comment; this file says what they may be. What a type can express is left to
-OmegaConf, what belongs to a task, a format or a method is checked by its row, and the rest here, before anything is
-loaded.
+What a type can express is left to OmegaConf (`chattpl.schema`), what belongs to a task, a format or a method is checked
+by its row, and the rest here, before anything is loaded.
 """
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
-from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from chattpl.errors import UserError, nearest
 from chattpl.formats import FormatFields, parse_fields
 from chattpl.generation import ENGINES
 from chattpl.generation.device import DEVICES
-from chattpl.report.settings import FAMILIES, ReportConfig
+from chattpl.report.settings import FAMILIES
 from chattpl.results import OBJECTIVES
+from chattpl.schema import Config, Schema
 from chattpl.stages import STAGES
-from chattpl.tasks.config import NAME, TaskConfig, Wording, parse_task, parse_wordings
+from chattpl.tasks.config import NAME, parse_task, parse_wordings
 from chattpl.tasks.loading import SPLITS
 from chattpl.training import METHODS
 from chattpl.training.lora_fields import check_lora, is_adapted, trains_base_weights
@@ -30,115 +29,32 @@ from chattpl.training.trl_fields import CLASSES, check_fields
 
 MASKINGS = ("answer", "full")
 DTYPES = ("bfloat16", "float16", "float32")
-
-
-@dataclass
-class TrainConfig:
-    """The three training axes."""
-
-    format: str = MISSING
-    method: str = MISSING
-    masking: str = MISSING
-
-
-@dataclass
-class EvalConfig:
-    """The evaluation axis, and how answers are sampled."""
-
-    format: str = MISSING
-    split: str = MISSING
-    max_tokens: int = MISSING
-    temperature: float = MISSING
-    top_p: float = MISSING
-    num_samples: int = MISSING
-    stop: list[str] = MISSING
-    batch_size: int = MISSING
-
-
-@dataclass
-class ModelConfig:
-    """Which model, and how transformers loads it. `train_dtype` is that of the weights while they are trained."""
-
-    name: str = MISSING
-    path: str = MISSING
-    dtype: str = MISSING
-    train_dtype: str = MISSING
-    master_weights: bool = MISSING
-    attn_implementation: str | None = MISSING
-    trust_remote_code: bool = MISSING
-
-
-@dataclass
-class EngineConfig:
-    """What generates. All but `name` and `max_model_len` is a matter of resources and changes no result."""
-
-    name: str = MISSING
-    max_model_len: int | None = MISSING
-    gpu_memory_utilization: float | None = MISSING
-    kv_cache_gib: float | None = MISSING
-    enforce_eager: bool | None = MISSING
-    compile: bool = MISSING
-
-
-@dataclass
-class _Common:
-    train: TrainConfig = MISSING
-    eval: EvalConfig = MISSING
-    model: ModelConfig = MISSING
-    sft: dict[str, Any] = MISSING
-    grpo: dict[str, Any] = MISSING
-    lora: dict[str, Any] = MISSING
-    engine: EngineConfig = MISSING
-    report: ReportConfig = MISSING
-    tracker: str = MISSING
-    device: str = MISSING
-    seed: int = MISSING
-    study: str = MISSING
-    output_root: str = MISSING
-    stage: str = MISSING
-    overwrite: bool = MISSING
-    objective: str = MISSING
-
-
-@dataclass
-class Schema(_Common):
-    """The keys as Hydra composes them. What a task, a wording and a format may hold is known to them alone."""
-
-    task: dict[str, Any] = MISSING
-    wordings: dict[str, Any] = MISSING
-    formats: dict[str, Any] = MISSING
-
-
-@dataclass
-class Config(_Common):
-    """The whole configuration of `python -m chattpl.main`, checked."""
-
-    task: TaskConfig = MISSING
-    wordings: dict[str, Wording] = MISSING
-    formats: dict[str, FormatFields] = MISSING
-
-
-def schema_node() -> DictConfig:
-    """The schema without any value. The nodes whose keys are checked here by name take any key without Hydra's `+`."""
-    typed = {
-        "train": TrainConfig,
-        "eval": EvalConfig,
-        "model": ModelConfig,
-        "engine": EngineConfig,
-        "report": ReportConfig,
-    }
-    node: DictConfig = OmegaConf.structured(Schema)
-    for name, kind in typed.items():
-        node[name] = kind
-    for name in ("sft", "grpo", "lora", "task", "wordings", "formats"):
-        node[name] = {}
-        OmegaConf.set_struct(node[name], False)
-    return node
-
-
-def register_schema() -> None:
-    """Let `conf/config.yaml` name the schema as `schema` in its defaults list."""
-    ConfigStore.instance().store(name="schema", node=schema_node())
+# The values of the keys that have a list of them.
+CHOICES: dict[str, Iterable[str]] = {
+    "stage": STAGES,
+    "eval.split": SPLITS,
+    "device": DEVICES,
+    "tracker": TRACKERS,
+    "objective": OBJECTIVES,
+    "engine.name": ("auto", *ENGINES),
+    "train.method": METHODS,
+    "train.masking": MASKINGS,
+    "model.dtype": DTYPES,
+    "model.train_dtype": DTYPES,
+}
+# The least and the greatest value of the numbers that are chattpl's own; TRL and vLLM check theirs.
+BOUNDS: dict[str, tuple[float, float]] = {
+    "eval.max_tokens": (1, math.inf),
+    "eval.temperature": (0, math.inf),
+    "eval.top_p": (1e-9, 1),
+    "eval.num_samples": (1, math.inf),
+    "eval.batch_size": (1, math.inf),
+    "engine.gpu_memory_utilization": (1e-9, 1),
+    "engine.max_model_len": (1, math.inf),
+    "engine.kv_cache_gib": (1e-9, math.inf),
+    "gpus": (1, math.inf),
+    "seed": (0, 2**31 - 1),
+}
 
 
 def check_choice(key: str, value: object, possible: Iterable[str]) -> None:
@@ -174,9 +90,11 @@ def checked_config(composed: DictConfig) -> Config:
     METHODS[schema.train.method].check(hyperparameters)
     if is_adapted(schema.lora) and hyperparameters.get("sync_ref_model"):
         raise UserError("grpo.sync_ref_model=true: with lora the reference model is the base, which stays as it is")
+    if is_adapted(schema.lora) and schema.gpus > 1:
+        raise UserError(f"gpus={schema.gpus}: an adapter is trained on one card; set gpus=1, or lora=none")
     if METHODS[schema.train.method].trains and trains_base_weights(schema.lora):
         model = schema.model
-        check_precision(schema.train.method, model.train_dtype, model.master_weights, hyperparameters)
+        check_precision(schema.train.method, model.train_dtype, model.master_weights, hyperparameters, schema.gpus)
     return Config(**{**vars(schema), "task": task, "wordings": wordings, "formats": formats})
 
 
@@ -186,19 +104,8 @@ def without_hydra(composed: DictConfig) -> DictConfig:
 
 
 def _check_choices(schema: Schema) -> None:
-    for key, value, possible in (
-        ("stage", schema.stage, STAGES),
-        ("eval.split", schema.eval.split, SPLITS),
-        ("device", schema.device, DEVICES),
-        ("tracker", schema.tracker, TRACKERS),
-        ("objective", schema.objective, OBJECTIVES),
-        ("engine.name", schema.engine.name, ["auto", *ENGINES]),
-        ("train.method", schema.train.method, METHODS),
-        ("train.masking", schema.train.masking, MASKINGS),
-        ("model.dtype", schema.model.dtype, DTYPES),
-        ("model.train_dtype", schema.model.train_dtype, DTYPES),
-    ):
-        check_choice(key, value, possible)
+    for key, possible in CHOICES.items():
+        check_choice(key, attrgetter(key)(schema), possible)
     for family in schema.report.families:
         check_choice("report.families", family, FAMILIES)
 
@@ -216,26 +123,11 @@ def _format_of(name: str, values: Any) -> FormatFields:
     return parse_fields(name, values or {})
 
 
-def _or_one(value: float | None) -> float:
-    return 1 if value is None else value
-
-
 def _check_numbers(schema: Schema) -> None:
-    """The bounds of the numbers that are chattpl's own; TRL and vLLM check theirs."""
     evaluation, engine = schema.eval, schema.engine
-    bounds = {
-        "eval.max_tokens": (evaluation.max_tokens, 1, math.inf),
-        "eval.temperature": (evaluation.temperature, 0, math.inf),
-        "eval.top_p": (evaluation.top_p, 1e-9, 1),
-        "eval.num_samples": (evaluation.num_samples, 1, math.inf),
-        "eval.batch_size": (evaluation.batch_size, 1, math.inf),
-        "engine.gpu_memory_utilization": (_or_one(engine.gpu_memory_utilization), 1e-9, 1),
-        "engine.max_model_len": (_or_one(engine.max_model_len), 1, math.inf),
-        "engine.kv_cache_gib": (_or_one(engine.kv_cache_gib), 1e-9, math.inf),
-        "seed": (schema.seed, 0, 2**31 - 1),
-    }
-    for key, (value, low, high) in bounds.items():
-        if not low <= value <= high:
+    for key, (low, high) in BOUNDS.items():
+        value = attrgetter(key)(schema)
+        if value is not None and not low <= value <= high:
             raise UserError(f"{key}={value}: must lie between {low} and {high}")
     if engine.enforce_eager and engine.compile:
         raise UserError("engine.compile=true: engine.enforce_eager=true leaves the compiler out; set one of them")

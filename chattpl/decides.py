@@ -6,8 +6,8 @@ adds a key adds its row.
 
 from collections.abc import Callable
 
-from chattpl.config import Config
 from chattpl.generation import ENGINES
+from chattpl.schema import Config
 from chattpl.training import METHODS
 from chattpl.training.lora_fields import is_adapted, trains_base_weights
 from chattpl.training.trl_fields import BOOKKEEPING
@@ -137,6 +137,7 @@ DECIDES: dict[str, tuple[Condition, Condition]] = {
     "report.*": (_never, _never),
     "seed": (_trained, _sampled),
     "device": (_never, _never),
+    "gpus": (_never, _never),
     "tracker": (_never, _never),
     "study": (_never, _never),
     "output_root": (_never, _never),

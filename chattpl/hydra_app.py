@@ -6,7 +6,7 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from chattpl.basemodel import EMBEDDED
-from chattpl.config import register_schema
+from chattpl.schema import register_schema
 
 PACKAGE = Path(__file__).parent
 PLUGINS = str(PACKAGE / "plugins")  # where Hydra finds the sweeper

@@ -20,7 +20,7 @@ from chattpl.cell import cell_of
 from chattpl.checks import check_plan
 from chattpl.complaints import complaint
 from chattpl.conclusion import conclude
-from chattpl.config import Config, checked_config
+from chattpl.config import checked_config
 from chattpl.display import shown
 from chattpl.errors import UserError
 from chattpl.files import write_json
@@ -29,6 +29,7 @@ from chattpl.outcome import Outcome, journal
 from chattpl.plan import CellPlan
 from chattpl.run import CellRun
 from chattpl.runtime import runtime
+from chattpl.schema import Config
 from chattpl.stages import STAGES
 
 logger = logging.getLogger(__name__)

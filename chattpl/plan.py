@@ -2,13 +2,13 @@
 
 import functools
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from chattpl import basemodel, hub
 from chattpl.artifacts import Artifact, read_manifest
 from chattpl.cell import Cell
-from chattpl.config import Config
 from chattpl.encoding import Encoding
 from chattpl.errors import UserError
 from chattpl.formats import Format, StopPolicy
@@ -16,6 +16,7 @@ from chattpl.generation import EngineSpec, resolved_device
 from chattpl.generation.pool import Model
 from chattpl.hashing import digest
 from chattpl.progress import Work
+from chattpl.schema import Config
 from chattpl.tasks import Sample
 from chattpl.tasks.loading import (
     SPLITS,
@@ -101,7 +102,12 @@ class CellPlan:
             same = {**inputs, "device": kept.get("inputs", {}).get("device")}
             if digest(same) == kept["fingerprint"]:
                 return same
-        return {**inputs, "device": resolved_device(self.config.device)}
+        return {**inputs, "device": self.device}
+
+    @property
+    def device(self) -> str:
+        """The type of device that computes: "cpu" or "cuda"."""
+        return resolved_device(self.config.device)
 
     def _examples(self, format_name: str) -> dict[str, str]:
         shown = examples(self.config.task, self.config.formats[format_name].shots)
@@ -122,6 +128,16 @@ class CellPlan:
         """The model that is evaluated."""
         return Model(self.model.folder, self.model.fingerprint) if self.model else self.base_model
 
+    @property
+    def weights(self) -> str | None:
+        """The SHA-256 of the trained model's weights; None for the untrained one."""
+        return str(self.model.read()["weights"]) if self.model else None
+
+    @property
+    def answers_file(self) -> Path:
+        """The answers so far; what earlier weights answered is not continued with those of another training."""
+        return self.evaluation.work / f"answers{f'-{self.weights[:8]}' if self.weights else ''}.jsonl"
+
     @functools.cached_property
     def stop(self) -> StopPolicy:
         """How generation ends in this cell."""
@@ -135,7 +151,8 @@ class CellPlan:
     def engine_spec(self) -> EngineSpec:
         """The engine that answers, and makes the rollouts."""
         shared = {key: getattr(self.config.model, key) for key in ("dtype", "attn_implementation", "trust_remote_code")}
-        return EngineSpec(**vars(self.config.engine), **shared, device=resolved_device(self.config.device))
+        gpus = self.config.gpus if self.device == "cuda" else 1
+        return EngineSpec(**vars(self.config.engine), **shared, device=self.device, gpus=gpus)
 
     @property
     def training_work(self) -> Work:
@@ -167,9 +184,10 @@ class CellPlan:
             hyperparameters=getattr(config, self.cell.method),
             lora=adapter_fields(config.lora),
             stop=tuple(config.eval.stop),
-            engine=self.engine_spec if self.method.rolls_out else None,
+            engine=replace(self.engine_spec, gpus=1) if self.method.rolls_out else None,  # each rank has its own
             seed=config.seed,
-            device=resolved_device(config.device),
+            device=self.device,
+            gpus=config.gpus,
             tracker=config.tracker,
             tracking=str((self.study / "tracking" / config.tracker).absolute()),
             inputs=model.inputs,

@@ -13,10 +13,10 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.text import Text
 
-from chattpl.config import Config
 from chattpl.encoding import Encoding
 from chattpl.errors import UserError
 from chattpl.formats import Format, StopPolicy
+from chattpl.schema import Config
 from chattpl.tasks import Sample
 from chattpl.tasks.loading import SPLITS, train_samples
 from chattpl.training import METHODS

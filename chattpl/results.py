@@ -127,6 +127,7 @@ class Summary(Figures):
         train_masking: null for methods without a loss on given answers.
         device, hardware, threads: on what it was computed (`chattpl.generation.device.conditions`).
         inputs: everything that decided the answers; `fingerprint` is its SHA-256.
+        weights: the SHA-256 of the trained model's weights; none of the untrained model.
         grader: the fingerprint of what graded them.
     """
 
@@ -149,6 +150,7 @@ class Summary(Figures):
     threads: int
     stop: dict[str, Any]
     model_fingerprint: str
+    weights: str | None = None
     prompt_fingerprint: str
     grader: str
     versions: dict[str, Any]

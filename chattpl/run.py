@@ -7,25 +7,23 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from chattpl import progress
+from chattpl import progress, weights
 from chattpl.artifacts import Artifact
-from chattpl.display import STAYS
 from chattpl.errors import UserError
-from chattpl.evaluation import Answers, Questions, ask, make_questions
+from chattpl.evaluation import Answers, ask, make_questions
 from chattpl.files import logged, write_json
 from chattpl.formats import decode_completion
 from chattpl.generation import Sampling
 from chattpl.generation.cards import take_cards
-from chattpl.generation.device import conditions
 from chattpl.generation.pool import EnginePool
 from chattpl.grading import figures, grade, grade_again
 from chattpl.manifests import read_summary
 from chattpl.plan import CellPlan
 from chattpl.progress import Work
-from chattpl.results import SCHEMA, Figures, Summary, read_results
+from chattpl.results import Summary, read_results
 from chattpl.stages import STAGES
+from chattpl.summing_up import say, summary_of
 from chattpl.tasks.loading import make_task
-from chattpl.versions import versions
 
 logger = logging.getLogger(__name__)
 
@@ -66,32 +64,31 @@ class CellRun:
         Raises:
             UserError: what is finished has other inputs.
         """
-        model = self.plan.model
-        if self._stage.previews or self._stage.grades or (model and not model.is_finished(self._overwrite)):
+        if self._stage.previews or self._stage.grades:
             return False
-        evaluation = self.plan.evaluation
-        return not self._stage.evaluates or (evaluation.is_finished(self._overwrite) and self._is_graded(evaluation))
+        if self._stage.evaluates:
+            return not self._needs_model() and self._is_graded(self.plan.evaluation)
+        return self._has_model()
 
     def works(self) -> list[Work]:
         """What `run` would have to do, as far as that takes time."""
-        model, evaluation, works = self.plan.model, self.plan.evaluation, []
-        if self._stage.trains and model and not model.is_finished(self._overwrite):
-            works.append(self.plan.training_work)
-        if self._stage.evaluates and not evaluation.is_finished(self._overwrite):
+        works = [self.plan.training_work] if self.model_to_train() else []
+        if self._stage.evaluates and not self.plan.evaluation.is_finished(self._overwrite):
             works.append(self.plan.evaluation_work)
         return works
 
     def model_to_train(self) -> str:
         """The folder of the model that `run` would train; empty if there is none."""
         model = self.plan.model
-        missing = model is not None and self._stage.trains and not model.is_finished(self._overwrite)
-        return str(model.folder) if model is not None and missing else ""
+        if model is None or not self._stage.trains or not self._needs_model() or self._has_model():
+            return ""
+        return str(model.folder)
 
     def run(self) -> None:
         """Train, evaluate and grade, as far as `stage` says and nothing finished lies there."""
         if self._stage.previews:
             self._preview()
-        if self._stage.needs_weights:
+        if self._stage.needs_weights and self._needs_model():
             self.done = Done(trained=self._have_model())
         if self._stage.evaluates:
             self._have_evaluation(self.plan.evaluation)
@@ -100,16 +97,28 @@ class CellRun:
             kept.renew(functools.partial(self._grade_again, kept), is_current=lambda: False)
             self.done = replace(self.done, graded=True, summary=read_summary(kept.folder / kept.manifest))
 
+    def _needs_model(self) -> bool:
+        """Whether weights are needed: for their own sake, or for answers that are not there."""
+        if self.plan.model:
+            self.plan.model.is_finished(self._overwrite)  # whose error says more than that of the evaluation
+        return not (self._stage.evaluates and self.plan.evaluation.is_finished(self._overwrite))
+
+    def _has_model(self) -> bool:
+        return self.plan.model is None or weights.are_here(self.plan.model, self._overwrite)
+
     def _have_model(self) -> bool:
         """Train the model unless it is there; whether that was done here."""
         model = self.plan.model
-        if model is None or model.is_finished(self._overwrite):
+        if model is None or self._has_model():
             return False
+        is_elsewhere = model.is_finished(self._overwrite)
         if not self._stage.trains:
-            name = self.plan.cell.model_name
-            raise UserError(f"stage=eval: {name} is not trained yet; run stage=train or stage=all first")
+            problem = "has its weights elsewhere" if is_elsewhere else "is not trained yet"
+            raise UserError(f"stage=eval: {self.plan.cell.model_name} {problem}; run stage=train or stage=all first")
         self._take_card()
-        return model.produce(functools.partial(self._train, model), self._overwrite)
+        if is_elsewhere:
+            weights.check_can_train_again(model, self.plan.engine_spec.device)
+        return model.renew(functools.partial(self._train, model), is_current=self._has_model)
 
     def _have_evaluation(self, evaluation: Artifact) -> None:
         """Evaluate unless that is done; grade again what another grader graded."""
@@ -128,7 +137,7 @@ class CellRun:
     def _take_card(self) -> None:
         """Before the lock of an artifact: a process that holds one and waits for a card could wait forever."""
         if self.plan.engine_spec.device == "cuda":
-            take_cards()
+            take_cards(self.plan.engine_spec.gpus)
 
     def _is_graded(self, evaluation: Artifact) -> bool:
         return bool(evaluation.read().get("grader") == self.plan.grader)
@@ -136,6 +145,8 @@ class CellRun:
     def _train(self, model: Artifact) -> None:
         from chattpl.training.run import run_job
 
+        if model.is_finished(self._overwrite):
+            weights.keep_earlier_report(model)
         job = self.plan.training_job(model)
         write_json(model.work / "job.json", job.to_json())
         with progress.current().working(self.plan.training_work), logged(model.work / "train.log"):
@@ -147,7 +158,7 @@ class CellRun:
             logger.info("evaluating %s", plan.cell.eval_name)
             self._record(staged)
             summary = self._answer_and_grade()
-            _say(summary)
+            say(summary)
         if (plan.folder / "preview.json").is_file():
             shutil.copyfile(plan.folder / "preview.json", staged / "preview.json")
         write_json(staged / "summary.json", summary.to_json())  # last: it says that the folder is whole
@@ -158,7 +169,7 @@ class CellRun:
         questions = make_questions(plan.samples, form, asked.max_tokens, plan.engine_spec.max_model_len)
         engine = self._pool.serving(plan.engine_spec, plan.base_model, plan.asked_model)
         sampling = Sampling(asked.max_tokens, asked.temperature, asked.top_p, plan.stop)
-        answers, repeats = Answers(plan.evaluation.work / "answers.jsonl"), asked.num_samples
+        answers, repeats = Answers(plan.answers_file), asked.num_samples
         ask(engine, questions, sampling, answers, repeats=repeats, batch=asked.batch_size, seed=config.seed)
         decode = functools.partial(decode_completion, plan.encoding.tokenizer, stop=plan.stop)
         progress.current().activity = "grading"
@@ -184,7 +195,7 @@ class CellRun:
             results = grade_again(make_task(plan.config.task), kept, plan.samples)
             counted = figures(results, summary.seconds)
             summary = replace(summary, **vars(counted), grader=plan.grader)
-            _say(summary)
+            say(summary)
         write_json(staged / "results.json", [result.to_json() for result in results])
         write_json(staged / evaluation.manifest, summary.to_json())
 
@@ -197,41 +208,3 @@ class CellRun:
         if not (plan.folder / "summary.json").is_file():
             self._record(plan.folder)
         print_preview(preview, plan.encoding.tokenizer, plan.folder / "preview.json")
-
-
-def _say(summary: Summary) -> None:
-    logger.info(
-        "%s: accuracy %.1f %% [%.1f, %.1f]", summary.cell,
-        100 * summary.accuracy, 100 * summary.ci_low, 100 * summary.ci_high,
-        extra=STAYS,
-    )  # fmt: skip
-
-
-def summary_of(plan: CellPlan, questions: Questions, counted: Figures) -> Summary:
-    """`summary.json` of a cell: what it is, its figures, and what decided them."""
-    cell, config = plan.cell, plan.config
-    return Summary(
-        schema=SCHEMA,
-        study=config.study,
-        cell=cell.eval_name,
-        group=cell.group,
-        changes={**cell.model_changes, **cell.eval_changes},
-        model_name=cell.model_name,
-        task=config.task.name,
-        split=config.eval.split,
-        train_format=cell.train_format,
-        train_method=cell.method,
-        train_masking=cell.masking,
-        eval_format=cell.eval_format,
-        seed=config.seed,
-        **vars(counted),
-        engine=config.engine.name,
-        **conditions(plan.engine_spec.device),
-        stop={"token_ids": list(plan.stop.token_ids), "strings": list(plan.stop.strings)},
-        model_fingerprint=plan.asked_model.fingerprint,
-        prompt_fingerprint=questions.fingerprint,
-        grader=plan.grader,
-        versions=versions(),
-        fingerprint=plan.evaluation.fingerprint,
-        inputs=dict(plan.evaluation.inputs),
-    )

@@ -26,12 +26,13 @@ class _State:
     """What the handler knows. Signals are the process's, so there is one."""
 
     deferring = False
+    all_of_them = False
     pending: int | None = None
 
 
 def _handle(signum: int, _frame: FrameType | None) -> None:
-    if _State.deferring and _State.pending is None:
-        _State.pending = signum
+    if _State.deferring and (_State.pending is None or _State.all_of_them):
+        _State.pending = _State.pending or signum
         return
     raise Interrupted(signum)
 
@@ -80,9 +81,19 @@ def deferrable() -> Iterator[None]:
         raise Interrupted(signum)
 
 
-def defer() -> None:
-    """Hold a signal back from here on."""
-    _State.deferring = True
+def defer(all_of_them: bool = False) -> None:
+    """Hold a signal back from here on, or all of them: a cluster may send them to each process and to its parent."""
+    _State.deferring, _State.all_of_them = True, all_of_them
+
+
+def waiting() -> int:
+    """The signal that waits; 0 where none does."""
+    return _State.pending or 0
+
+
+def hold(signum: int) -> None:
+    """Have a signal wait that another process got. 0 is none."""
+    _State.pending = _State.pending or signum or None
 
 
 def pending() -> bool:

@@ -13,7 +13,8 @@ class Curves(Record):
     Attributes:
         seconds: those before an interruption included.
         steps: optimizer steps.
-        device, hardware, threads: on what it was computed, after the last interruption.
+        device, hardware, threads, gpus: on what it was computed, after the last interruption; `gpus` processes of
+            which each has a card, or a part of the CPU.
         tokens: seen (SFT) or generated (GRPO).
         trained_parameters: how many; with LoRA those of the adapter.
         changed_weights: the share of the weights that differ from the base's, "trained" (in the optimizer's precision)
@@ -34,6 +35,7 @@ class Curves(Record):
     device: str
     hardware: str
     threads: int
+    gpus: int
     samples: int
     dropped_samples: int
     tokens: int
@@ -55,9 +57,13 @@ class Curves(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainReport(Curves):
-    """`train.json`: everything that decided the model (`fingerprint` is its SHA-256), and the training's course."""
+    """`train.json`: everything that decided the model (`fingerprint` is its SHA-256), and the training's course.
+
+    `weights` is the SHA-256 of what came out of it: a machine that rounds differently makes other weights of the same.
+    """
 
     schema: int
     fingerprint: str
     inputs: dict[str, Any]
+    weights: str
     versions: dict[str, Any]

@@ -14,11 +14,12 @@ from hydra import compose, initialize_config_dir
 from chattpl import hydra_app
 from chattpl.basemodel import EMBEDDED, declared_eos_ids
 from chattpl.cell import cell_of
-from chattpl.config import Config, checked_config
+from chattpl.config import checked_config
 from chattpl.formats import ChatFields, Format, RawFields, StopPolicy, make_format, stop_policy
 from chattpl.generation import Engine, EngineSpec, max_model_len, resolved_engine
 from chattpl.generation.pool import start
 from chattpl.plan import CellPlan
+from chattpl.schema import Config
 from chattpl.training.job import TrainingJob
 
 ROOT = Path(__file__).parents[1]

@@ -7,9 +7,9 @@ from conftest import configuration
 from omegaconf import OmegaConf
 
 from chattpl.cell import Cell, cell_of, values_of
-from chattpl.config import schema_node
 from chattpl.decides import DECIDES
 from chattpl.hashing import digest, flat
+from chattpl.schema import schema_node
 from chattpl.training.trl_fields import BOOKKEEPING, CLASSES, RESERVED, defaults_of, fields_of
 
 MINE = "+formats.mine={kind: raw, prompt: 'Q: {question} A:'}"

@@ -110,7 +110,7 @@ def test_a_sweep_killed_at_every_kind_of_moment_ends_like_one_that_was_not(folde
         "checkpointing": folder.work("models/sft*/run/checkpoint-7/model.safetensors"),
         "saving": folder.work("models/sft*/staged/config.json"),
         "publishing": folder.work("models/sft*/staged/train.json"),
-        "answering": folder.work("eval/sft*chat*/answers.jsonl"),
+        "answering": folder.work("eval/sft*chat*/answers*.jsonl"),
         "writing": folder.work("eval/sft*raw*/staged/results.json"),
         "rolling out": folder.work("models/grpo*/run/checkpoint-2"),
         "reporting": lambda: folder.find("report/comparison.csv"),
@@ -155,9 +155,9 @@ def test_a_resumed_training_counts_the_seconds_before_it_was_killed(folder):
 
 def test_an_evaluation_that_was_killed_keeps_its_answers(folder, undisturbed):
     forked = folder.start("method=none", "eval.batch_size=1")
-    assert forked.until(folder.work("eval/*/answers.jsonl"))
+    assert forked.until(folder.work("eval/*/answers*.jsonl"))
     forked.kill()
-    (answers,) = folder.find(".work/eval/*/answers.jsonl")
+    (answers,) = folder.find(".work/eval/*/answers*.jsonl")
     kept = answers.read_bytes().count(b"\n")
     printed = folder.run("method=none", "eval.batch_size=1")
     assert printed.count("answered") == 8 - kept

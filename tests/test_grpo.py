@@ -17,7 +17,7 @@ from chattpl.generation import Sampling
 from chattpl.generation.pool import start
 from chattpl.tasks.arithmetic import Arithmetic
 from chattpl.training.grpo import Rollouts, train_grpo
-from chattpl.training.trainer import LiveJob
+from chattpl.training.live import LiveJob
 
 FORMATS = {"chat": chat, "raw": raw}
 

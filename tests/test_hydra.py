@@ -12,8 +12,8 @@ from command_line import command
 from conftest import ROOT, run_main
 from omegaconf import OmegaConf
 
-from chattpl.config import schema_node
 from chattpl.hashing import flat
+from chattpl.schema import schema_node
 
 TWO = ["-m", "method=none", "eval.format=chat,raw"]
 CALLBACK = """

@@ -21,11 +21,11 @@ from chattpl.tasks.arithmetic import Arithmetic
 from chattpl.training.adapter import adapter_config, adapter_size, bare, weights_of
 from chattpl.training.grpo import train_grpo
 from chattpl.training.job import TrainingJob
+from chattpl.training.live import LiveJob, load_model
 from chattpl.training.memory import batching
 from chattpl.training.packing import use_own_attention
 from chattpl.training.run import run_job
 from chattpl.training.sft import train_sft
-from chattpl.training.trainer import LiveJob, load_model
 
 LORA = ["lora=r16", "model.dtype=float32"]
 SFT = [*LORA, "task.train_limit=16", "sft.per_device_train_batch_size=8", "sft.logging_steps=1", "sft.warmup_steps=0"]

@@ -8,9 +8,9 @@ from conftest import configuration, training_job
 from test_cell import cell, named
 
 from chattpl.cell import cell_of
-from chattpl.config import Config
 from chattpl.errors import UserError
 from chattpl.hashing import digest
+from chattpl.schema import Config
 from chattpl.training.fields import read_fields
 from chattpl.training.lora_fields import OWN, RESERVED, SOURCES, defaults
 
@@ -112,7 +112,7 @@ def test_what_makes_no_sense_is_refused_in_a_line(overrides, says, tmp_path):
 @pytest.mark.parametrize(("overrides", "says"), REFUSED_BY_THE_MODEL)
 def test_what_does_not_suit_the_model_is_refused_before_it_is_trained(overrides, says, tmp_path):
     from chattpl.training.adapter import adapter_config
-    from chattpl.training.trainer import LiveJob, load_model
+    from chattpl.training.live import LiveJob, load_model
 
     job = training_job(tmp_path, "lora=r16", *overrides)
     with pytest.raises(UserError) as refused:

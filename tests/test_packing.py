@@ -17,11 +17,11 @@ from chattpl.tasks.arithmetic import Arithmetic
 from chattpl.training import packing, sft
 from chattpl.training.data import sft_dataset
 from chattpl.training.head import score_in_float32
+from chattpl.training.live import LiveJob, load_model
 from chattpl.training.packing import pieces_of, use_packing
 from chattpl.training.policy import PackedPolicy
 from chattpl.training.run import run_job
 from chattpl.training.sft import StepTrainer, step_batch
-from chattpl.training.trainer import LiveJob, load_model
 
 COMMON = {"use_cpu": True, "bf16": False, "report_to": "none", "dataloader_pin_memory": False,
           "gradient_checkpointing": False, "save_strategy": "no", "logging_steps": 1}  # fmt: skip

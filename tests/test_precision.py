@@ -18,11 +18,11 @@ from chattpl.errors import Interrupted, UserError
 from chattpl.generation.pool import EnginePool
 from chattpl.tasks.arithmetic import Arithmetic
 from chattpl.training import trainer
+from chattpl.training.live import LiveJob
 from chattpl.training.optimizer import MasterAdamW, master_of
 from chattpl.training.precision import check_precision
 from chattpl.training.run import run_job
 from chattpl.training.sft import train_sft
-from chattpl.training.trainer import LiveJob
 from chattpl.training.weights import finish_weights
 
 MASTERS = ["model.train_dtype=bfloat16"]

@@ -92,6 +92,7 @@ def add_cell(
             "fingerprint": f"{study.name:0<64}",
         },
         **{"model_fingerprint": f"{model:0<64}", "prompt_fingerprint": f"{eval_format:0<64}"},
+        **{"weights": None if model == "base" else f"{model:0<64}"},
         **{"versions": {"torch": "2.13.0", "vllm": "0.31.0"}, **changes},
     }
     folder.mkdir(parents=True)
@@ -400,9 +401,9 @@ def add_training(study: Path, model: str, **changes) -> None:
     """The manifest of the model that its cells say they evaluated; `changes` are its fields."""
     fields = {
         **{"schema": SCHEMA, "fingerprint": f"{model:0<64}", "inputs": {}, "versions": {}, "seconds": 2.0, "steps": 4},
-        **{"resumed_from_step": None, "device": "cpu", "hardware": "Xeon", "threads": 2, "samples": 8},
+        **{"resumed_from_step": None, "device": "cpu", "hardware": "Xeon", "threads": 2, "gpus": 1, "samples": 8},
         **{"dropped_samples": 0, "tokens": 800, "tokens_per_second": 400.0, "end_token": {}, "loss": [], "log": []},
-        **{"trained_parameters": 1, "changed_weights": None, "relative_distance": None},
+        **{"changed_weights": None, "relative_distance": None, "weights": f"{model:0<64}"},
     }
     folder = study / "models" / model
     folder.mkdir(parents=True)
@@ -418,6 +419,7 @@ def add_training(study: Path, model: str, **changes) -> None:
         ),
         ({"hardware": "EPYC"}, "The hardware of training differs: EPYC in grpo_chat_template_eval_chat; Xeon in"),
         ({"threads": 1}, "The number of threads of training differs: 1 in grpo_chat_template_eval_chat; 2 in"),
+        ({"gpus": 2}, "The number of gpus of training differs: 2 in grpo_chat_template_eval_chat; 1 in"),
     ],
 )
 def test_a_training_under_other_conditions_is_not_like_for_like(study, changes, line):

@@ -12,11 +12,11 @@ from command_line import command
 from conftest import ROOT, configuration
 
 from chattpl.cell import Cell, cell_of
-from chattpl.config import MASKINGS
 from chattpl.formats import KINDS, RawFields, RawFormat
 from chattpl.generation import ENGINES, Completion, Engine
 from chattpl.hashing import digest
 from chattpl.report.figures import FIGURES
+from chattpl.schema import MASKINGS
 from chattpl.training import METHODS
 from chattpl.training.trackers import TRACKERS, tracked
 

@@ -95,7 +95,7 @@ def test_the_thought_is_kept_apart_from_what_is_graded(micro, tmp_path):
 
 def test_grpo_rewards_what_follows_the_thought(tmp_path):
     from chattpl.training.grpo import _reward
-    from chattpl.training.trainer import LiveJob
+    from chattpl.training.live import LiveJob
 
     opened = ["+formats.mine={kind: raw, prompt: '{question} <think>'}", "train.format=mine", "method=grpo"]
     live = LiveJob.of(training_job(tmp_path, *opened))

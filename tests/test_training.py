@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 from chattpl.basemodel import EMBEDDED
 from chattpl.generation.pool import EnginePool
 from chattpl.tasks.arithmetic import Arithmetic
-from chattpl.training.trainer import LiveJob, save_model
+from chattpl.training.live import LiveJob, save_model
 
 SAMPLES = Arithmetic().load_train()[:64]
 

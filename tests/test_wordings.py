@@ -7,9 +7,9 @@ from command_line import command
 from conftest import configuration
 
 from chattpl.cell import Cell, cell_of
-from chattpl.config import Config
 from chattpl.errors import UserError
 from chattpl.hashing import digest
+from chattpl.schema import Config
 from chattpl.tasks.forms import FORMS
 from chattpl.tasks.loading import make_task, train_samples, validation_samples
 

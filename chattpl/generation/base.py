@@ -24,6 +24,7 @@ class EngineSpec:
         max_model_len: the longest sequence, prompt included, in tokens.
         gpu_memory_utilization, kv_cache_gib, enforce_eager: as vLLM names them; null leaves the choice to the engine.
         compile: let vLLM compile the model.
+        gpus: cards over which vLLM may spread a model that does not fit on one.
     """
 
     name: str
@@ -36,6 +37,7 @@ class EngineSpec:
     kv_cache_gib: float | None = None
     enforce_eager: bool | None = None
     compile: bool = False
+    gpus: int = 1
 
 
 @dataclass(frozen=True)

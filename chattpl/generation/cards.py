@@ -47,6 +47,8 @@ def take_cards(count: int = 1) -> tuple[str, ...]:
         raise UserError(f"{count} GPUs are needed for one process and {len(names)} are visible")
     if len(names) == count:
         return tuple(names)
+    if _held:
+        raise UserError(f"gpus={count}: this process has taken {len(_held)} GPUs already; use a command of its own")
     locks = {name: FileLock(path) for name, path in _lock_paths(names).items()}
     if not (taken := _lock_some(locks, count)):
         logger.info("waiting for a GPU: of %d visible ones not enough are free", len(names))

@@ -1,14 +1,18 @@
 """What `vllm.LLM` is started with, on a GPU or on a CPU."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from chattpl import ranks
+from chattpl.errors import UserError
 from chattpl.generation.base import EngineSpec
 from chattpl.generation.device import gpu_bytes
 from chattpl.generation.memory import (
     BATCH_TOKENS,
     GIB,
     SEQUENCES,
+    TRAINING,
     cpu_cache,
     gpu_memory,
     model_config,
@@ -42,6 +46,8 @@ def llm_arguments(folder: Path, spec: EngineSpec) -> dict[str, Any]:
         "use_tqdm_on_load": False,
         "seed": 0,
     }
+    if ranks.count() > 1:  # each has an engine of its own, beside the ranks' own process group
+        arguments["distributed_executor_backend"] = "external_launcher"
     return arguments | (_on_a_cpu(folder, spec) if on_cpu else _on_a_gpu(folder, spec, arguments["enforce_eager"]))
 
 
@@ -82,5 +88,28 @@ def _gpu_share(folder: Path, spec: EngineSpec) -> dict[str, Any]:
         return {"gpu_memory_utilization": spec.gpu_memory_utilization}
     free, total = gpu_bytes()
     config = model_config(folder, spec.trust_remote_code)
-    chosen = gpu_memory(total, free, weight_bytes(folder), config, spec.max_model_len)
-    return {"kv_cache_memory_bytes": chosen.cache, "gpu_memory_utilization": chosen.utilization}
+    return spread(spec.gpus, total, free, weight_bytes(folder), config, spec.max_model_len)
+
+
+def spread(
+    gpus: int, total: int, free: int, weights: int, config: Mapping[str, Any], max_model_len: int
+) -> dict[str, Any]:
+    """The cache, and over how many of `gpus` cards the model is spread: as few as hold it (`tensor_parallel_size`).
+
+    Raises:
+        UserError: all of them do not.
+    """
+    heads = config["num_attention_heads"]
+    ways = [ways for ways in range(1, gpus + 1) if gpus % ways == 0 and heads % ways == 0]
+    for each in ways:
+        part = dict(config, num_key_value_heads=max(1, (config.get("num_key_value_heads") or heads) // each))
+        part["head_dim"] = config.get("head_dim") or config["hidden_size"] // heads
+        try:
+            chosen = gpu_memory(total, free, weights // each, part, max_model_len, TRAINING / ranks.count())
+        except UserError:
+            if each == ways[-1]:
+                raise
+            continue
+        parallel = {"tensor_parallel_size": each} if each > 1 else {}
+        return {"kv_cache_memory_bytes": chosen.cache, "gpu_memory_utilization": chosen.utilization} | parallel
+    raise AssertionError("every model can be spread over one card")

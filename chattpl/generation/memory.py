@@ -73,7 +73,9 @@ class GPUMemory:
     utilization: float
 
 
-def gpu_memory(total: int, free: int, weights: int, config: Mapping[str, Any], max_model_len: int) -> GPUMemory:
+def gpu_memory(
+    total: int, free: int, weights: int, config: Mapping[str, Any], max_model_len: int, training: float = TRAINING
+) -> GPUMemory:
     """A KV cache for a full batch, as far as the memory goes.
 
     One engine serves a whole sweep, and GRPO generates while the training's own state lies beside it. So the cache
@@ -86,6 +88,7 @@ def gpu_memory(total: int, free: int, weights: int, config: Mapping[str, Any], m
         weights: the bytes of the model's weights.
         config: fields of the model's `transformers` configuration.
         max_model_len: the longest sequence in tokens.
+        training: that may lie beside it, in times the weights' bytes.
 
     Raises:
         UserError: beside the weights there is no room for one sequence of full length.
@@ -101,7 +104,7 @@ def gpu_memory(total: int, free: int, weights: int, config: Mapping[str, Any], m
             f"({weights / GIB:.1f} for weights) and {least / GIB:.1f} for one sequence of {max_model_len} tokens: "
             "choose a smaller model, set engine.max_model_len lower, or engine.kv_cache_gib by hand"
         )
-    beside_training = room - TRAINING * weights
+    beside_training = room - int(training * weights)
     cache = min(full, beside_training if beside_training >= max(least, full // 16) else room)
     cache = max(least, cache // STEP * STEP)
     return GPUMemory(cache, round((fixed + cache) / total, 4))

@@ -104,7 +104,7 @@ def start(spec: EngineSpec, folder: Path) -> Engine:
 
     vectormath.settle()
     if spec.device == "cuda":
-        take_cards()
+        take_cards(spec.gpus)
     module, _, name = ENGINES[spec.name].target.partition(":")
     kind: type[Engine] = getattr(importlib.import_module(module), name)
     return kind(folder, spec)

@@ -9,6 +9,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from chattpl import ranks
 from chattpl.basemodel import read_json
 from chattpl.errors import UserError
 from chattpl.generation.base import Completion, EngineSpec, LiveEngine, Sampling, drawing
@@ -47,7 +48,8 @@ class VLLMEngine(LiveEngine):
         self.seeds_each = self._on_cpu
         self._asleep = False
         self._given_back = 0
-        self._llm = start_llm(llm_arguments(folder, spec))
+        with ranks.told():
+            self._llm = start_llm(llm_arguments(folder, spec))
 
     def generate(self, prompts: list[list[int]], sampling: Sampling, seeds: int | list[int]) -> list[Completion]:
         assert not self._asleep, "weights must be loaded before an engine that slept can generate"

@@ -10,6 +10,7 @@ One cell, outputs/arithmetic-tiny/eval/grpo_no_chat_eval_raw--eval.max_tokens=64
 All but the name is what summary.json says: nothing is read out of a folder's name.
 """
 
+import contextlib
 import functools
 import json
 import logging
@@ -24,6 +25,7 @@ from chattpl.errors import UserError
 from chattpl.manifests import OtherVersionError, read_summary, read_training
 from chattpl.results import Summary
 from chattpl.train_report import TrainReport
+from chattpl.weights import report_of
 
 log = logging.getLogger(__name__)
 
@@ -78,12 +80,14 @@ class Cell:
 
     @functools.cached_property
     def training(self) -> TrainReport | None:
-        """How the model was trained, if it was and its folder still holds that very model."""
-        try:
-            report = read_training(self.folder.parents[1] / "models" / self.model / "train.json")
-        except (OSError, ValueError):
-            return None
-        return report if report.fingerprint == self.summary.model_fingerprint else None
+        """How the weights were trained that answered, if they were and their model's folder still says so."""
+        folder = self.folder.parents[1] / "models" / self.model
+        for path in (folder / "train.json", report_of(folder, self.summary.weights or "")):
+            with contextlib.suppress(OSError, ValueError):
+                report = read_training(path)
+                if (report.fingerprint, report.weights) == (self.summary.model_fingerprint, self.summary.weights):
+                    return report
+        return None
 
 
 def collect_cells(study_dir: Path) -> list[Cell]:

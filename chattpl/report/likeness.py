@@ -32,6 +32,10 @@ def _differences(cells: list[Cell]) -> Iterator[str]:
     yield from _difference("The grader", cells, [short(cell.summary.grader) for cell in cells])
     yield from _conditions("evaluation", [(cell, cell.summary) for cell in cells])
     yield from _conditions("training", [(cell, cell.training) for cell in cells if cell.training])
+    for name in sorted({cell.model for cell in cells}):
+        asked = [cell for cell in cells if cell.model == name]
+        prints = [short(cell.summary.weights or "") for cell in asked]
+        yield from _difference(f"The training run of {escape(name)}", asked, prints)
     for package in packages(cells):
         values = [cell.summary.versions.get(package) for cell in cells]
         yield from _difference(f"The version of {escape(package)}", cells, values)
@@ -42,11 +46,15 @@ def _differences(cells: list[Cell]) -> Iterator[str]:
 
 
 def _conditions(work: str, done: list[tuple[Cell, Summary | TrainReport]]) -> Iterator[str]:
-    """What it was computed on. The number of threads changes how a CPU rounds, and nothing on a GPU."""
+    """What it was computed on. The number of threads changes how a CPU rounds, and nothing on a GPU; that of the
+    processes that share a training out, how its sums round.
+    """
     on_cpu = [(cell, record) for cell, record in done if record.device == "cpu"]
     for key, compared in (("device", done), ("hardware", done), ("threads", on_cpu)):
         words = f"The {'number of threads' if compared is on_cpu else key} of {work}"
         yield from _difference(words, [cell for cell, _ in compared], [getattr(record, key) for _, record in compared])
+    shared = [(cell, record.gpus) for cell, record in done if isinstance(record, TrainReport)]
+    yield from _difference("The number of gpus of training", [cell for cell, _ in shared], [gpus for _, gpus in shared])
 
 
 def _difference(words: str, cells: list[Cell], values: list[Any]) -> Iterator[str]:

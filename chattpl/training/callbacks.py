@@ -11,7 +11,7 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import ExportableState
 
-from chattpl import progress, signals
+from chattpl import progress, ranks, signals
 from chattpl.progress import STEPS
 
 logger = logging.getLogger(__name__)
@@ -22,6 +22,7 @@ class Checkpoints(TrainerCallback):
 
     A checkpoint that is due, and a waiting signal, which ends the training there, wait for such a step. The last step
     needs none: the model is published next. What was not logged yet is logged first, since no checkpoint holds it.
+    A signal to one rank is one to all, so that they end in the same step.
 
     Args:
         resumable: whether a checkpoint written now would hold everything that the next step starts from.
@@ -35,6 +36,7 @@ class Checkpoints(TrainerCallback):
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> TrainerControl:
+        signals.hold(max(ranks.gathered(signals.waiting())))
         self._due = self._due or control.should_save or signals.pending()
         possible = self._saved_at < state.global_step < state.max_steps and self._resumable()
         control.should_save = self._due and possible
@@ -101,16 +103,21 @@ class Clock(TrainerCallback, ExportableState):
 
 
 def last_checkpoint(folder: Path) -> Path | None:
-    """The newest whole checkpoint; what is not whole is removed. A checkpoint's state is the last file written."""
+    """The newest whole checkpoint; what is not whole is removed. A checkpoint's state is the last file written.
+
+    Of several ranks, each with a folder of its own, the newest that all have.
+    """
     whole: dict[int, Path] = {}
     for path in folder.glob("checkpoint-*"):
         try:
             step = _state_of(path)["global_step"]
-        except (OSError, ValueError, KeyError):
+            next(path.glob("*.safetensors"))  # a copy of a study may lack them
+        except (OSError, ValueError, KeyError, StopIteration):
             shutil.rmtree(path)
             continue
         whole[step] = path
-    return whole[max(whole)] if whole else None
+    common = set.intersection(*ranks.gathered(set(whole)))
+    return whole[max(common)] if common else None
 
 
 def _state_of(checkpoint: Path) -> dict[str, Any]:

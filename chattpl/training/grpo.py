@@ -12,15 +12,17 @@ from typing import Any
 from transformers import PreTrainedModel
 from trl import GRPOConfig
 
+from chattpl import ranks
 from chattpl.formats import decode_completion, split_thought
 from chattpl.generation import Sampling
 from chattpl.generation.pool import EnginePool, Model
 from chattpl.tasks.loading import make_task
 from chattpl.training.adapter import adapter_config
 from chattpl.training.data import grpo_dataset
+from chattpl.training.live import LiveJob, load_model
 from chattpl.training.memory import batching
 from chattpl.training.rollouts import Rollouts, RolloutTrainer
-from chattpl.training.trainer import LiveJob, curve, load_model, train, trainer_arguments
+from chattpl.training.trainer import curve, train, trainer_arguments
 from chattpl.training.trl_fields import value_of
 
 logger = logging.getLogger(__name__)
@@ -50,7 +52,7 @@ def train_grpo(live: LiveJob, pool: EnginePool) -> tuple[PreTrainedModel, dict[s
     model, bf16 = load_model(live), value_of("grpo", job.hyperparameters, "bf16") is not False
     adapter = adapter_config(job, model)
     plan = batching(model, job, prepared.longest + length, bf16, adapter)
-    shape = step_shape(job.hyperparameters, plan.tokens // (prepared.longest + length))
+    shape = step_shape(job.hyperparameters, ranks.count() * (plan.tokens // (prepared.longest + length)))
     arguments = trainer_arguments(job, GRPOConfig, bf16=bf16, gradient_checkpointing=plan.checkpointing, **shape)
     sampling = Sampling(length, arguments.temperature, 1.0, live.stop, logprobs=True)
     trainer = RolloutTrainer(
@@ -63,7 +65,7 @@ def train_grpo(live: LiveJob, pool: EnginePool) -> tuple[PreTrainedModel, dict[s
         processing_class=live.tokenizer,
         peft_config=adapter,
     )
-    report = train(trainer, job, resumable=trainer.needs_rollouts)
+    report = train(trainer, job, plan, resumable=trainer.needs_rollouts)
     report |= {"samples": len(prepared.dataset), "dropped_samples": prepared.dropped}
     return trainer.model, report | _rollout_figures(report["log"], arguments)
 

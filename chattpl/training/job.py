@@ -31,6 +31,7 @@ class TrainingJob:
         stop: stop strings of the rollouts.
         engine: what makes the rollouts; null where the method has none.
         device: "cpu" or "cuda".
+        gpus: processes that it is shared out among, each with a card of its own.
         tracker: a row of `TRACKERS`; `tracking` is the folder for what it writes.
         inputs: everything that decides the model; written into `train.json` with its fingerprint.
     """
@@ -57,6 +58,7 @@ class TrainingJob:
     engine: EngineSpec | None
     seed: int
     device: str
+    gpus: int
     tracker: str
     tracking: str
     inputs: Mapping[str, Any]

@@ -2,13 +2,14 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import psutil
 import torch
 from transformers import PreTrainedModel
 
+from chattpl import ranks
 from chattpl.generation.device import gpu_bytes
 from chattpl.generation.memory import GIB, Shape, sizes
 from chattpl.training.adapter import adapter_size
@@ -23,10 +24,10 @@ CPU_SHARE = 0.25  # of a CPU's memory that activations may take
 
 @dataclass(frozen=True)
 class Footprint:
-    """Bytes that training takes.
+    """Bytes that training takes of one device.
 
     Attributes:
-        state: of the weights, their gradients, and the optimizer.
+        state: of the weights, their gradients, and the optimizer: of several ranks, of each one's share.
         token: of the activations that a token leaves for the backward pass.
         token_checkpointed: the same where each layer keeps its input alone.
         layer: of one layer's activations by token, which checkpointing computes again.
@@ -56,10 +57,17 @@ class Footprint:
 
 @dataclass(frozen=True)
 class Batching:
-    """How a step is computed: in micro-batches of at most so many tokens, with or without checkpointing."""
+    """How a step is computed.
+
+    Attributes:
+        tokens: of a micro-batch, at most.
+        checkpointing: activations are computed again for the backward pass.
+        whole: of several ranks, each has all weights while it computes, and not one layer's at a time.
+    """
 
     tokens: int
     checkpointing: bool
+    whole: bool = True
 
 
 def batching(model: PreTrainedModel, job: TrainingJob, longest: int, bf16: bool, adapter: Any = None) -> Batching:
@@ -74,17 +82,71 @@ def batching(model: PreTrainedModel, job: TrainingJob, longest: int, bf16: bool,
     """
     width = 2 if bf16 or job.train_dtype != "float32" else 4
     weights = list(model.parameters())
-    state = sum(map(torch.numel, weights)) * _state_bytes(job)
+    parameters = sum(map(torch.numel, weights))
+    state = parameters * state_bytes(job.train_dtype, job.master_weights)
     if adapter is not None:
         state = sum(each.nbytes for each in weights) + adapter_size(model, adapter) * 16
     footprint = Footprint.of(sizes(model.config), state, width, adapter is not None)
-    memory = _available(job.device)
-    chosen = fitting(footprint, memory, longest, job.hyperparameters.get("gradient_checkpointing"))
+    memory = min(ranks.gathered(_available(job.device)))
+    asked = job.hyperparameters.get("gradient_checkpointing")
+    if ranks.count() == 1:
+        chosen = fitting(footprint, memory, longest, asked)
+    else:
+        gathered = Gathered.of(sizes(model.config), parameters, 4 if job.train_dtype == "float32" else 2)
+        chosen = shared_out(footprint, gathered, ranks.count(), memory, longest, asked)
+        logger.info(
+            "%d ranks, each with its share of weights, gradients and optimizer state, and in a step with %s",
+            ranks.count(), "all weights" if chosen.whole else "the weights of a layer",
+        )  # fmt: skip
     logger.info(
         "micro-batches of up to %d tokens, %s checkpointing, in %.0f GiB",
         chosen.tokens, "with" if chosen.checkpointing else "without", memory / GIB,
     )  # fmt: skip
     return chosen
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """Bytes of weights that a rank holds while it computes, beside its own share.
+
+    Attributes:
+        all: of all weights.
+        layers: of those outside the layers, which stay, and of two layers: one is gathered while one is computed.
+    """
+
+    all: int
+    layers: int
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any], parameters: int, width: int) -> "Gathered":
+        """From a model's `sizes`, its number of parameters and the bytes of one. Its output layer may be its embedding:
+        as if it were not.
+        """
+        shape = Shape.of(config)
+        outside = min(parameters, 2 * shape.vocabulary * shape.hidden)
+        # Weights of a layer and their gradients in float32, before each rank has its share of them.
+        layer = (parameters - outside) // shape.layers
+        return cls(parameters * width, outside * (width + 4) + 2 * layer * (width + 4))
+
+
+def shared_out(
+    footprint: Footprint, gathered: Gathered, count: int, memory: float, longest: int, checkpointing: bool | None
+) -> Batching:
+    """`fitting` for each of `count` ranks: with all weights where that needs no checkpointing, else with a layer's.
+
+    Args:
+        footprint: of the whole training.
+        gathered: what a rank holds of the others' weights.
+        count, memory: how many ranks, and the bytes that each has.
+        longest, checkpointing: as of `fitting`.
+    """
+    share = replace(footprint, state=footprint.state // count)
+    one, other = (
+        fitting(replace(share, state=share.state + held), memory, longest, checkpointing)
+        for held in (gathered.all + gathered.layers, gathered.layers)
+    )
+    fits = memory * (1 - RESERVE) > share.state + gathered.all + gathered.layers + longest * footprint.token
+    return one if fits else replace(other, whole=False)
 
 
 def fitting(footprint: Footprint, memory: float, longest: int, checkpointing: bool | None) -> Batching:
@@ -96,16 +158,16 @@ def fitting(footprint: Footprint, memory: float, longest: int, checkpointing: bo
     return Batching(max(longest, slim if chosen else plain), chosen)
 
 
-def _state_bytes(job: TrainingJob) -> int:
+def state_bytes(train_dtype: str, master_weights: bool) -> int:
     """Of a parameter: weight, gradient, two moments, and where there is one the rest of the master."""
-    if job.train_dtype == "float32":
+    if train_dtype == "float32":
         return 16
-    return 12 if job.master_weights else 8
+    return 12 if master_weights else 8
 
 
 def _available(device: str) -> float:
     """Bytes, in whole GiB so that two runs on one machine do the same."""
     if device == "cpu":
-        return float(psutil.virtual_memory().total * CPU_SHARE // GIB * GIB)
+        return float(psutil.virtual_memory().total * CPU_SHARE / ranks.count() // GIB * GIB)
     free, _ = gpu_bytes()
     return float((free - HEAD) // GIB * GIB)

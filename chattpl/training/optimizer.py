@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from chattpl import ranks
+from chattpl.ranks import local
 from chattpl.training.compiling import compiled
 
 logger = logging.getLogger(__name__)
@@ -35,7 +37,7 @@ class MasterAdamW(torch.optim.Optimizer):
 
     Takes bfloat16 parameters; single ones that a model keeps in float32 need no master. The first moment is kept in the
     parameter's precision, the second, whose relative changes are smaller, in float32. On a GPU the update is compiled,
-    where that is possible.
+    where that is possible. Of a parameter that is shared out among ranks each updates its own part.
 
     Args:
         params: parameters or groups of them.
@@ -55,7 +57,7 @@ class MasterAdamW(torch.optim.Optimizer):
     ):
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
         self._graphs: dict[int, _Kept] = {}
-        self._capturable = True
+        self._capturable = ranks.count() == 1  # others' gradients lie elsewhere in each step
         for parameter in (each for group in self.param_groups for each in group["params"]):
             if parameter.dtype not in (torch.bfloat16, torch.float32):
                 raise ValueError(f"a parameter of {parameter.dtype} cannot have a float32 master in these bits")
@@ -72,7 +74,7 @@ class MasterAdamW(torch.optim.Optimizer):
             for parameter in present:
                 state = self.state[parameter]
                 if not state:
-                    state.update(_fresh_state(parameter))
+                    state.update(_fresh_state(local(parameter.detach())))
                 state["step"] += 1
             self._update_all(group, present)
         return loss
@@ -80,7 +82,7 @@ class MasterAdamW(torch.optim.Optimizer):
     def _update_all(self, group: dict[str, Any], parameters: Sequence[Tensor]) -> None:
         """On a GPU by a graph, once the gradients lie where they lay before: its kernels are short and many."""
         numbers = {self.state[each]["step"]: torch.empty(0) for each in parameters}
-        places = tuple(each.grad.data_ptr() for each in parameters if each.grad is not None)
+        places = tuple(local(each.grad).data_ptr() for each in parameters if each.grad is not None)
         kept = self._graphs.get(id(group))
         if kept is not None and kept.graph is not None and kept.places == places and len(numbers) == 1:
             kept.numbers.copy_(_numbers(group, *numbers))
@@ -108,14 +110,14 @@ class MasterAdamW(torch.optim.Optimizer):
         return _Kept(places, graph, numbers)
 
     def _update(self, parameter: Tensor, numbers: Tensor) -> None:
-        state = self.state[parameter]
-        changing = [parameter.detach(), state["exp_avg"], state["exp_avg_sq"]]
+        state, weight = self.state[parameter], local(parameter.detach())
+        changing = [weight, state["exp_avg"], state["exp_avg_sq"]]
         update: Callable[..., None] = _adamw
         if "rest" in state:
-            changing[:1] = [parameter.detach().view(torch.int16), state["rest"]]
+            changing[:1] = [weight.view(torch.int16), state["rest"]]
             update = compiled(_split_adamw, parameter.device.type)
         assert parameter.grad is not None
-        flat = [parameter.grad.reshape(-1), *(tensor.view(-1) for tensor in changing)]
+        flat = [local(parameter.grad).reshape(-1), *(tensor.view(-1) for tensor in changing)]
         for pieces in zip(*(tensor.split(CHUNKS[parameter.device.type]) for tensor in flat), strict=True):
             update(*pieces, numbers)
 
@@ -131,9 +133,12 @@ class MasterAdamW(torch.optim.Optimizer):
 
 @torch.no_grad()
 def master_of(parameter: Tensor, optimizer: torch.optim.Optimizer) -> Tensor:
-    """The parameter in float32: its master where the optimizer keeps one, else its own value. Same shape."""
-    rest = optimizer.state.get(parameter, {}).get("rest")
-    return parameter.float() if rest is None else _join(parameter.view(torch.int16), rest)
+    """The parameter in float32: its master where the optimizer keeps one, else its own value.
+
+    Of the shape of the parameter, or of this rank's part of it.
+    """
+    rest, weight = optimizer.state.get(parameter, {}).get("rest"), local(parameter.detach())
+    return weight.float() if rest is None else _join(weight.view(torch.int16), rest)
 
 
 def _fresh_state(parameter: Tensor) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from trl import GRPOTrainer
 
+from chattpl import ranks
 from chattpl.training.adapter import bare, is_disabled
 from chattpl.training.data import IGNORED
 from chattpl.training.packing import packed_row, pieces_of, use_packing
@@ -70,37 +71,44 @@ class PackedPolicy(GRPOTrainer):
         """Of the completions, which are the last `logits_to_keep` columns of `input_ids` (rollouts, tokens)."""
         if self._sampling and model is self.model and not is_disabled(model):  # these are computed with the loss
             return input_ids.new_zeros((len(input_ids), logits_to_keep), dtype=torch.float32), None, None
+        lengths = attention_mask.sum(1).tolist()
+        plans = ranks.shares(lengths)
+        rows = plans[ranks.rank()] or [0]  # what a rank does with its model it does together with the others
+        ids, mask = input_ids[rows], attention_mask[rows]
         if not self._packs:
-            scored: tuple[Tensor, Tensor | None, Tensor | None] = super()._get_per_token_logps_and_entropies(
-                model,
-                input_ids,
-                attention_mask,
-                logits_to_keep,
-                batch_size,
-                compute_entropy,
-                compute_aux_loss,
-                **others,
+            at_once = batch_size if ranks.count() == 1 else None
+            found: tuple[Tensor, Tensor | None, Tensor | None] = super()._get_per_token_logps_and_entropies(
+                model, ids, mask, logits_to_keep, at_once, compute_entropy, compute_aux_loss, **others
             )
         else:
             routing = {"output_router_logits": True} if compute_aux_loss else {}
-            scored = self._packed_scores(model, input_ids, attention_mask.bool(), logits_to_keep, routing)
+            most = sum(lengths) if torch.is_grad_enabled() else self._tokens
+            times = max(len([*pieces_of([lengths[row] for row in plan] or [0], most)]) for plan in plans)
+            found = self._packed_scores(model, ids, mask.bool(), logits_to_keep, routing, most, times)
+        logps, entropies, aux = found
+        scored = (
+            _of_all_ranks(logps, plans),
+            None if entropies is None else _of_all_ranks(entropies, plans),
+            None if aux is None else aux / ranks.count(),
+        )
         if self._scored is not None and self._scored.get("sampling_per_token_logps") is not None:
             self._correct(self._scored, scored[0].detach())
         return scored
 
     def _packed_scores(
-        self, model: Any, ids: Tensor, mask: Tensor, keep: int, routing: dict[str, bool]
+        self, model: Any, ids: Tensor, mask: Tensor, keep: int, routing: dict[str, bool], most: int, times: int
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Log-probability and entropy of each completion's tokens, (rollouts, `keep`), 0 where there is none.
 
-        The third is the load-balancing loss of a mixture of experts.
+        The third is the load-balancing loss of a mixture of experts. At most `most` tokens at once; the model is used
+        `times` times, if need be on what was scored already.
         """
         lengths = mask.sum(1).tolist()
-        most = sum(lengths) if torch.is_grad_enabled() else self._tokens
         logps: list[Tensor] = []
         entropies: list[Tensor] = []
         aux: list[Tensor] = []
-        for piece in pieces_of(lengths, most):
+        pieces = [*pieces_of(lengths, most)]
+        for piece in (*pieces, *[slice(0, 1)] * (times - len(pieces))):
             row = packed_row(lengths[piece], ids[piece][mask[piece]][None])
             answer = torch.nn.functional.pad(mask[piece, -keep:], (mask.shape[1] - keep, 0))
             labels = row["input_ids"].masked_fill(~answer[mask[piece]][None], IGNORED)
@@ -110,7 +118,8 @@ class PackedPolicy(GRPOTrainer):
             for found, kept in ((outputs.log_probs, logps), (outputs.entropy, entropies)):
                 own = torch.nn.functional.pad(found[0], (1, 0))  # a token's score stands where the one before it is
                 kept.append(own.new_zeros(mask[piece].shape).masked_scatter(mask[piece], own)[:, -keep:])
-        return torch.cat(logps), torch.cat(entropies), torch.stack(aux).mean() if routing else None
+        scores = (torch.cat(each)[: len(ids)] for each in (logps, entropies))
+        return *scores, torch.stack(aux).mean() if routing else None
 
     def _correct(self, inputs: dict[str, Any], logps: Tensor) -> None:
         """Put the weight of each rollout, or of each token, into `inputs`, as TRL does where it scores them first."""
@@ -144,6 +153,23 @@ class PackedPolicy(GRPOTrainer):
             ("importance_sampling_ratio/max", weights.max()),
         ):  # fmt: skip
             self._metrics["train"][f"sampling/{name}"].append(value.item())
+
+
+def _of_all_ranks(found: Tensor, plans: list[list[int]]) -> Tensor:
+    """What all ranks found of their rows, with a gradient for the own ones: the ranks' gradients are added up.
+
+    Args:
+        found: of the rows in this rank's plan; where that is empty, of some row that does not count.
+        plans: the rows of each rank.
+    """
+    if len(plans) == 1:
+        return found
+    rows = torch.tensor(plans[ranks.rank()], dtype=torch.long, device=found.device)
+    own = found.new_zeros((sum(map(len, plans)), found.shape[1])) + 0 * found.sum()
+    own = own.index_copy(0, rows, found[: len(rows)])
+    others = ranks.add_up(own.detach().clone())
+    others[rows] = 0
+    return own + others
 
 
 def _generated(inputs: dict[str, Any]) -> Tensor:

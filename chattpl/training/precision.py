@@ -14,24 +14,32 @@ def has_masters(train_dtype: str, master_weights: bool) -> bool:
     return master_weights and train_dtype != "float32"
 
 
-def check_precision(method: str, train_dtype: str, master_weights: bool, values: Mapping[str, Any]) -> None:
-    """Refuse master weights for weights or with an optimizer that cannot have them.
+def check_precision(
+    method: str, train_dtype: str, master_weights: bool, values: Mapping[str, Any], gpus: int = 1
+) -> None:
+    """Refuse master weights for weights or with an optimizer that cannot have them, and what several ranks cannot do.
 
     Args:
         method: that trains; `values`: its hyperparameters.
         train_dtype, master_weights: of `model`.
+        gpus: each rank's optimizer sees a part of every weight, which is enough for AdamW.
 
     Raises:
         UserError: says what to set instead.
     """
-    if not has_masters(train_dtype, master_weights):
+    optim, masters = values.get("optim", ADAMW[0]), has_masters(train_dtype, master_weights)
+    if gpus > 1 and (optim not in ADAMW or not (masters or train_dtype == "float32")):
+        raise UserError(
+            f"gpus={gpus}: several cards train with AdamW on float32 weights or masters; set {method}.optim={ADAMW[0]} "
+            "and model.master_weights=true, or gpus=1"
+        )
+    if not masters:
         return
     if train_dtype != "bfloat16":
         raise UserError(
             f"model.train_dtype={train_dtype}: only bfloat16 weights can have float32 masters; set "
             "model.train_dtype=bfloat16, or model.master_weights=false"
         )
-    optim = values.get("optim", ADAMW[0])
     if optim not in ADAMW:
         raise UserError(
             f"{method}.optim={optim}: only AdamW keeps master weights; set {method}.optim={ADAMW[0]}, or for another "

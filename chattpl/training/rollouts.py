@@ -8,10 +8,12 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from transformers.trainer_callback import ExportableState
 from trl.trainer.utils import RepeatSampler
 
+from chattpl import ranks
 from chattpl.generation import Completion, LiveEngine, Sampling
 from chattpl.hashing import seed_of
 from chattpl.training.adapter import bare, weights_of
 from chattpl.training.policy import PackedPolicy
+from chattpl.training.sharding import ShardedTrainer
 
 
 class Rollouts:
@@ -33,17 +35,29 @@ class Rollouts:
         tied = set(getattr(bare(model), "all_tied_weights_keys", None) or ())
         for (name, *_), parameter, precision in weights_of(model):
             if name not in tied:
-                yield name, parameter.detach().to(precision)
+                yield name, ranks.whole(ranks.local(parameter.detach()), like=parameter).to(precision)
 
     def __call__(self, prompts: list[list[int]], trainer: Any) -> dict[str, list[list[Any]]]:
         """One completion for each prompt, in the fields that `trl` names; log-probabilities in nats."""
         for prompt in prompts:
             assert tuple(prompt) in self._prompts, "a rollout would start from other ids than evaluation uses"
-        completions = self._engine.generate(prompts, self._sampling, seed_of(self._seed, trainer.generation))
+        completions = self._of_all_ranks(prompts, trainer)
         self._engine.sleep()
         trainer._last_loaded_step = -1  # an engine that slept has no weights any more
         ids, logprobs, mask = zip(*map(self._ended, completions), strict=True)
         return {"prompt_ids": prompts, "completion_ids": [*ids], "logprobs": [*logprobs], "env_mask": [*mask]}
+
+    def _of_all_ranks(self, prompts: list[list[int]], trainer: Any) -> list[Completion]:
+        """The prompts of a group stay together; the rank is in the seed where there are several."""
+        size = trainer.num_generations
+        own = [index for index in range(len(prompts)) if index // size % ranks.count() == ranks.rank()]
+        place = [ranks.rank()] if ranks.count() > 1 else []
+        seed = seed_of(self._seed, trainer.generation, *place)
+        found = self._engine.generate([prompts[index] for index in own], self._sampling, seed)
+        every: dict[int, Completion] = {}
+        for part in ranks.gathered(dict(zip(own, found, strict=True))):
+            every |= part
+        return [every[index] for index in range(len(prompts))]
 
     def _ended(self, completion: Completion) -> tuple[list[int], list[float], list[int]]:
         """Token ids, their log-probabilities, and 1 for each token that the model generated.
@@ -67,7 +81,7 @@ class EpochSampler(RepeatSampler):
             self.generator.manual_seed(self.seed + epoch)
 
 
-class RolloutTrainer(PackedPolicy):
+class RolloutTrainer(ShardedTrainer, PackedPolicy):
     """`GRPOTrainer` whose dataset holds token ids as prompts and whose sampler is handed in."""
 
     def __init__(self, *, rollouts: Rollouts, **arguments: Any):

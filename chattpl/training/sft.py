@@ -7,6 +7,7 @@ were counted by, and are computed in as few micro-batches as the device's memory
 import logging
 from collections.abc import Iterator, Sequence
 from functools import cached_property, partial
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -14,13 +15,16 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from trl import SFTConfig, SFTTrainer
 
+from chattpl import ranks
 from chattpl.formats import check_thoughts
 from chattpl.generation.pool import EnginePool
 from chattpl.training.adapter import adapter_config, bare
 from chattpl.training.data import IGNORED, sft_dataset
+from chattpl.training.live import LiveJob, load_model
 from chattpl.training.memory import batching
 from chattpl.training.packing import packed_row, padded_rows, pieces_of, use_packing
-from chattpl.training.trainer import LiveJob, load_model, train, trainer_arguments
+from chattpl.training.sharding import ShardedTrainer
+from chattpl.training.trainer import train, trainer_arguments
 from chattpl.training.trl_fields import value_of
 
 logger = logging.getLogger(__name__)
@@ -59,7 +63,7 @@ def train_sft(live: LiveJob, pool: EnginePool) -> tuple[PreTrainedModel, dict[st
         processing_class=live.tokenizer,
         peft_config=adapter,
     )
-    report = train(trainer, job, tokens=trainer.expected_tokens)
+    report = train(trainer, job, plan, tokens=trainer.expected_tokens)
     tokens = int(trainer.state.num_input_tokens_seen)
     report |= {"samples": len(prepared.dataset), "dropped_samples": prepared.dropped, "tokens": tokens}
     return trainer.model, report
@@ -75,8 +79,8 @@ def step_batch(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {"input_ids": ids[None], "labels": labels[None], "lengths": [len(row["input_ids"]) for row in rows]}
 
 
-class StepTrainer(SFTTrainer):
-    """`SFTTrainer` that is given a whole step at once and divides it by tokens.
+class StepTrainer(ShardedTrainer, SFTTrainer):
+    """`SFTTrainer` that is given a whole step at once and divides it by tokens, among the ranks and by micro-batches.
 
     Args:
         micro_batch: tokens that are computed at once. Where that is too much for the device, half as many from then on.
@@ -100,19 +104,29 @@ class StepTrainer(SFTTrainer):
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
         """The summed loss of the step's micro-batches, each over the number of all tokens with a label."""
+        logged, step = len(self._metrics["train"]["entropy"]), super().training_step
         while True:
             try:
-                step = super().training_step
                 parts = self._micro_batches(inputs)
-                return torch.stack([step(model, part, num_items_in_batch) for part in parts]).sum()
+                loss = torch.stack([step(model, part, num_items_in_batch) for part in parts]).sum()
+                break
             except torch.OutOfMemoryError:
                 longest = max(inputs["lengths"])
-                if self._tokens <= longest:
+                if self._tokens <= longest or ranks.count() > 1:  # the other ranks are where this one was
                     raise
                 self._tokens = max(longest, min(self._tokens, sum(inputs["lengths"])) // 2)
             model.zero_grad()
             torch.cuda.empty_cache()
             logger.warning("the device has too little memory: from here on %d tokens at a time", self._tokens)
+        if ranks.count() > 1:
+            self._average_metrics(logged)
+        return ranks.add_up(loss)
+
+    def _average_metrics(self, first: int) -> None:
+        """Over all ranks, of what TRL logged for the micro-batches of this rank from the `first` on."""
+        for values in (self._metrics["train"][name] for name in ("entropy", "mean_token_accuracy")):
+            found = ranks.gathered(values[first:])
+            values[first:] = [sum(map(sum, found)) / sum(map(len, found))]
 
     def _track_num_input_tokens(self, inputs: dict[str, Any]) -> None:
         """As the trainer does, which waits for the device each time."""
@@ -130,14 +144,26 @@ class StepTrainer(SFTTrainer):
         return 6 * int(inputs["input_ids"].numel()) * self._parameters_computed_with
 
     def _micro_batches(self, inputs: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        lengths, first = inputs["lengths"], 0
-        for piece in pieces_of(lengths, self._tokens):
-            sizes = lengths[piece]
-            span = slice(first, first + sum(sizes))
-            ids, labels = inputs["input_ids"][:, span], inputs["labels"][:, span]
-            first = span.stop
-            if self._packs:
-                yield packed_row(sizes, ids) | {"labels": labels}
-            else:
-                pad = self.processing_class.pad_token_id
-                yield padded_rows(sizes, ids, pad) | {"labels": padded_rows(sizes, labels, IGNORED)["input_ids"]}
+        """Those of this rank; at the end some without a label, as far as another rank has more.
+
+        Whatever a rank does with its model it does together with the others, whose parts of the weights it needs.
+        """
+        lengths = inputs["lengths"]
+        bounds = [0, *accumulate(lengths)]
+        plans = []
+        for share in ranks.shares(lengths):
+            pieces = pieces_of([lengths[place] for place in share], self._tokens)
+            plans.append([share[piece] for piece in pieces] if share else [])
+        for places in plans[ranks.rank()]:
+            spans = [slice(bounds[place], bounds[place + 1]) for place in places]
+            ids, labels = (torch.cat([inputs[name][:, span] for span in spans], 1) for name in ("input_ids", "labels"))
+            yield self._micro_batch([lengths[place] for place in places], ids, labels)
+        for _ in range(len(plans[ranks.rank()]), max(map(len, plans))):
+            ids = inputs["input_ids"][:, : lengths[0]]
+            yield self._micro_batch(lengths[:1], ids, torch.full_like(ids, IGNORED))
+
+    def _micro_batch(self, lengths: list[int], ids: Tensor, labels: Tensor) -> dict[str, Any]:
+        if self._packs:
+            return packed_row(lengths, ids) | {"labels": labels}
+        padded = padded_rows(lengths, ids, self.processing_class.pad_token_id)
+        return padded | {"labels": padded_rows(lengths, labels, IGNORED)["input_ids"]}

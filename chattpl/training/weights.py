@@ -9,9 +9,11 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from chattpl import ranks
 from chattpl.basemodel import weight_files
 from chattpl.training.adapter import bare, weights_of
 from chattpl.training.optimizer import master_of
+from chattpl.training.sharding import unshard
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +41,8 @@ class _Difference:
 def finish_weights(model: Any, optimizer: torch.optim.Optimizer, base: Path, dtype: torch.dtype) -> dict[str, Any]:
     """Turn each parameter into what is published: its master, rounded to `dtype`. One at a time.
 
-    The weights of a model with an adapter are merged; it computes with them from then on.
+    The weights of a model with an adapter are merged; it computes with them from then on. Of a model that is shared out
+    among ranks the first gets all, outside a GPU's memory.
 
     Returns:
         Fields of `chattpl.train_report.Curves`: how the weights differ from those in the folder `base`, as trained and
@@ -47,17 +50,28 @@ def finish_weights(model: Any, optimizer: torch.optim.Optimizer, base: Path, dty
     """
     trained, published, first = _Difference(), _Difference(), Tensors(base)
     compared = True
+    gathered: dict[str, torch.nn.Parameter] = {}
     for names, parameter, precision in weights_of(model, keep=True):
-        before, master = first.find(names, bare(model).base_model_prefix), master_of(parameter, optimizer)
+        master, weight = (
+            ranks.whole(part, like=parameter) for part in (master_of(parameter, optimizer), ranks.local(parameter.data))
+        )
+        if not ranks.is_first():
+            continue
+        before = first.find(names, bare(model).base_model_prefix)
         # A weight that is trained in the precision it is published in stays as its rollouts had it.
-        after = parameter.data if parameter.dtype == dtype else master.to(dtype)
+        after = weight if weight.dtype == dtype else master.to(dtype)
         if before is None or before.shape != after.shape:
             compared = False
         else:
-            before = before.to(parameter.device)
+            before = before.to(weight.device)
             trained.add(before.to(precision), master)
             published.add(before.to(dtype), after)
-        parameter.data = after
+        if ranks.count() > 1:
+            gathered |= dict.fromkeys(names, torch.nn.Parameter(after.cpu()))
+        else:
+            parameter.data = after
+    if gathered:
+        unshard(model, gathered)
     return _figures(trained, published, dtype) if compared else _unknown(base)
 
 

@@ -1,0 +1,189 @@
+"""One training as several processes: the same steps over the same samples, the same weights but for rounding."""
+
+import os
+import random
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+from unittest import mock
+
+import pytest
+import torch
+from conftest import run_main, training_job
+from forked import FORKS
+from recorder import Holding
+from safetensors.torch import load_file
+from test_resume import Stop, kill_the_process, terminate, train
+
+from chattpl import signals
+from chattpl.basemodel import files_fingerprint, read_json
+from chattpl.errors import Interrupted
+from chattpl.generation import Completion
+from chattpl.generation.pool import EnginePool
+from chattpl.ranks import Ranks, joined
+from chattpl.train_report import TrainReport
+from chattpl.training import launch, memory
+from chattpl.training.callbacks import last_checkpoint
+from chattpl.training.job import TrainingJob
+from chattpl.training.memory import Batching
+from chattpl.training.run import run_job
+
+COMMON = ["device=cpu", "task.train_limit=21", "engine.name=transformers", "train.format=raw"]
+SIZES = {
+    "sft": ["max_steps=5", "per_device_train_batch_size=8", "gradient_accumulation_steps=1", "logging_steps=1",
+            "learning_rate=1e-3", "warmup_steps=0", "save_steps=2"],
+    "grpo": ["max_steps=4", "per_device_train_batch_size=6", "gradient_accumulation_steps=2", "num_generations=4",
+             "max_completion_length=12", "learning_rate=1e-3", "warmup_steps=0", "save_steps=1",
+             "vllm_importance_sampling_correction=false"],
+}  # fmt: skip
+FLOAT32 = {"train_dtype": "float32", "dtype": "float32"}
+
+
+class Scripted:
+    """An engine whose completions depend on the prompt, its copy, and the seed or how often it was asked."""
+
+    def __init__(self, seeded: bool):
+        self._seeded = seeded
+        self._calls = 0
+
+    def generate(self, prompts, sampling, seeds):
+        self._calls += 1
+        copies = [prompts[:place].count(prompt) for place, prompt in enumerate(prompts)]
+        key = seeds if self._seeded else self._calls
+        return [
+            self._complete(random.Random(str((key, *each))), sampling) for each in zip(prompts, copies, strict=True)
+        ]
+
+    def _complete(self, draw, sampling):
+        ids = [draw.randrange(20, 200) for _ in range(draw.randrange(1, 10))]
+        return Completion([*ids, sampling.stop.token_ids[0]], "eos", [-1.0] * (len(ids) + 1))
+
+    def load_weights(self, weights):
+        self.weights = {name: weight.clone() for name, weight in weights}
+
+    def sleep(self):
+        pass
+
+
+def be_rank(job: TrainingJob, rank: int, meeting: Path, plan: Batching | None, stop: dict[int, Stop]) -> None:
+    """A process of its own."""
+    sys.modules["vllm"] = None
+    torch.set_num_threads(1)
+    try:
+        with joined(Ranks(rank, job.gpus), meeting, "cpu"):
+            planned(job, plan, *[stop[rank]] if rank in stop else [])
+    except Interrupted as interrupted:
+        sys.exit(128 + interrupted.signum)
+
+
+def planned(job: TrainingJob, plan: Batching | None, *stop: Stop) -> None:
+    """The training, its steps computed as `plan` says."""
+    with mock.patch.object(memory, "shared_out", return_value=plan) if plan else mock.MagicMock():
+        train(job, Holding(Scripted(job.seed > 0)), *stop)
+
+
+def share_out(job: TrainingJob, folder: Path, plan: Batching | None = None, stop: dict[int, Stop] | None = None):
+    """Run the job as processes; their exit statuses."""
+    folder.mkdir(parents=True)
+    children = [FORKS.Process(target=be_rank, args=(job, rank, folder, plan, stop or {})) for rank in range(job.gpus)]
+    for each in children:
+        each.start()
+    for each in children:
+        each.join(120)
+    return [each.exitcode for each in children]
+
+
+@pytest.fixture
+def make_job(micro_model, tmp_path):
+    def make(name: str, method: str, *options: str, **changes) -> TrainingJob:
+        own = [f"{method}.{option}" for option in (*SIZES[method], *options)]
+        job = training_job(tmp_path / name, f"method={method}", *COMMON, *own, **changes)
+        return replace(job, base=str(micro_model), inputs={**job.inputs, "base": files_fingerprint(micro_model, False)})
+
+    return make
+
+
+def moved(job: TrainingJob) -> torch.Tensor:
+    """How far the training moved all weights."""
+    before, after = (load_file(Path(folder) / "model.safetensors") for folder in (job.base, job.output))
+    assert before.keys() == after.keys()
+    return torch.cat([(after[name].float() - before[name].float()).flatten() for name in sorted(before)])
+
+
+def report_of(job: TrainingJob) -> TrainReport:
+    return TrainReport.from_json(read_json(Path(job.output) / "train.json"))
+
+
+def distance(one: torch.Tensor, other: torch.Tensor) -> float:
+    return float((one - other).norm() / other.norm())
+
+
+PLANS = [Batching(10**6, False, whole=True), Batching(150, True, whole=False)]
+
+
+@pytest.mark.parametrize("plan", PLANS)
+@pytest.mark.parametrize("method", SIZES)
+def test_two_ranks_train_the_model_of_one(method, plan, make_job, tmp_path):
+    options = ["bf16=false"] if method == "sft" else ["bf16=false", "beta=0.1"]
+    one, two = (make_job(name, method, *options, gpus=gpus, **FLOAT32) for name, gpus in (("one", 1), ("two", 2)))
+    planned(one, None)
+    assert share_out(two, tmp_path / "meeting", plan) == [0, 0]
+    alone, together = report_of(one), report_of(two)
+    assert (alone.gpus, together.gpus) == (1, 2)
+    for key in ("loss", "grad_norm"):
+        expected, found = ([entry[key] for entry in each.log if key in entry] for each in (alone, together))
+        assert found == pytest.approx(expected, rel=1e-4, abs=1e-6), key
+    assert together.tokens == alone.tokens
+    assert distance(moved(two), moved(one)) < 0.01
+
+
+@pytest.mark.parametrize("happens", [terminate, kill_the_process])
+@pytest.mark.parametrize("method", SIZES)
+def test_ranks_of_which_one_is_stopped_go_on_to_the_bit(method, happens, make_job, tmp_path):
+    undisturbed, disturbed = (make_job(name, method, gpus=2, seed=1) for name in ("undisturbed", "disturbed"))
+    assert share_out(undisturbed, tmp_path / "meeting", PLANS[1]) == [0, 0]
+    statuses = share_out(disturbed, tmp_path / "first", PLANS[1], {1: Stop(3, happens)})
+    assert statuses == ([143, 143] if happens is terminate else [1, -9])
+    saved = {last_checkpoint(Path(disturbed.work) / f"{rank}-of-2").name for rank in range(2)}
+    assert saved == {"checkpoint-3" if happens is terminate else "checkpoint-2"}
+    assert share_out(disturbed, tmp_path / "second", PLANS[1]) == [0, 0]
+    assert report_of(disturbed).resumed_from_step
+    assert (Path(disturbed.output) / "model.safetensors").read_bytes() == (
+        Path(undisturbed.output) / "model.safetensors"
+    ).read_bytes()
+
+
+# --- as a user types it
+
+
+def test_a_cell_on_two_processes(micro, no_vllm, tmp_path):
+    ended = run_main(*micro, "gpus=2", "device=cpu", "sft.save_strategy=no", cwd=tmp_path, PYTHONPATH=no_vllm)
+    assert ended.returncode == 0, ended.stderr
+    assert "2 ranks, each with its share of weights, gradients and optimizer state, and in a step with" in ended.stdout
+    (manifest,) = tmp_path.glob("outputs/*/models/sft_chat_template/train.json")
+    assert read_json(manifest)["gpus"] == 2
+
+
+@pytest.fixture
+def worker_job(make_job):
+    return make_job("cell", "sft", gpus=2)
+
+
+def test_a_signal_to_whoever_started_the_ranks_ends_them_with_a_checkpoint(worker_job, monkeypatch):
+    began = Path(worker_job.work) / "0-of-2" / "checkpoint-2"
+    waited, sent = launch.time.sleep, []
+
+    def wait(seconds):
+        waited(seconds)
+        if began.is_dir() and not sent:
+            sent.append(signal.SIGTERM)
+            os.kill(os.getpid(), *sent)
+
+    endless = replace(worker_job, hyperparameters={**worker_job.hyperparameters, "max_steps": 10_000})
+    monkeypatch.setattr(launch.time, "sleep", wait)
+    with pytest.raises(Interrupted), signals.handled():
+        run_job(endless, EnginePool())
+    kept = {last_checkpoint(Path(worker_job.work) / f"{rank}-of-2").name for rank in range(2)}
+    assert len(kept) == 1
+    assert not any(Path(worker_job.output).glob("train.json"))
