@@ -403,7 +403,7 @@ def add_training(study: Path, model: str, **changes) -> None:
         **{"schema": SCHEMA, "fingerprint": f"{model:0<64}", "inputs": {}, "versions": {}, "seconds": 2.0, "steps": 4},
         **{"resumed_from_step": None, "device": "cpu", "hardware": "Xeon", "threads": 2, "gpus": 1, "samples": 8},
         **{"dropped_samples": 0, "tokens": 800, "tokens_per_second": 400.0, "end_token": {}, "loss": [], "log": []},
-        **{"changed_weights": None, "relative_distance": None, "weights": f"{model:0<64}"},
+        **{"trained_parameters": 1, "changed_weights": None, "relative_distance": None, "weights": f"{model:0<64}"},
     }
     folder = study / "models" / model
     folder.mkdir(parents=True)

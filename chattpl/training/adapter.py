@@ -31,9 +31,10 @@ def adapter_config(job: TrainingJob, model: PreTrainedModel) -> Any | None:
 
     try:
         config = LoraConfig(task_type="CAUSAL_LM", **job.lora)
-        _check(_tried(model, config))
+        tried = _tried(model, config)
     except (ValueError, TypeError, KeyError, NotImplementedError, RuntimeError, AttributeError) as error:
         raise UserError(f"lora.*: peft refuses the configuration: {' '.join(str(error).split())}") from error
+    _check(tried)
     return config
 
 
@@ -146,5 +147,5 @@ def publish_adapter(model: Any, folder: Path, base_name: str) -> PreTrainedModel
     model.peft_config["default"].base_model_name_or_path = base_name
     model.save_pretrained(folder, save_embedding_layers=False)
     (folder / "README.md").unlink(missing_ok=True)  # a card about nothing
-    merged: PreTrainedModel = model.merge_and_unload()
+    merged: PreTrainedModel = model.unload()
     return merged
