@@ -3,8 +3,7 @@
 from chattpl import basemodel
 from chattpl.errors import UserError
 from chattpl.formats import KINDS, check_thoughts
-from chattpl.generation import ENGINES
-from chattpl.generation.device import visible_gpus
+from chattpl.generation import ENGINES, device
 from chattpl.plan import CellPlan
 from chattpl.stages import STAGES
 from chattpl.tasks.loading import examples, train_samples
@@ -44,8 +43,8 @@ def _check_gpus(plan: CellPlan) -> None:
     asked = plan.config.gpus
     if plan.config.device == "auto" and asked == 1:
         return
-    if plan.device != "cpu" and asked > len(visible_gpus()):
-        there = len(visible_gpus())
+    there = 0 if plan.device == "cpu" else len(device.visible_gpus())
+    if 0 < there < asked:
         raise UserError(
             f"gpus={asked}: this process sees {there}, and a training does not go across machines; set gpus={there}, "
             "or have CUDA_VISIBLE_DEVICES show more"

@@ -311,6 +311,16 @@ def test_a_single_gpu_is_left_as_it_is(monkeypatch):
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "1"
 
 
+def test_a_cell_may_use_several(monkeypatch):
+    import torch
+
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    device._take_gpus(2)
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "4,5"
+    assert device.visible_gpus() == ("4", "5", "6")
+
+
 # --- words
 
 

@@ -95,10 +95,11 @@ class _Rank:
 
 
 def _environment(job: TrainingJob, rank: int) -> dict[str, str]:
-    """A card, or a part of the processor, for each rank."""
+    """What this process imports, and a card or a part of the processor for each rank."""
+    shared = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     if job.device != "cpu":
-        return {"CUDA_VISIBLE_DEVICES": visible_gpus()[rank]}
-    return {"OMP_NUM_THREADS": str(max(1, len(os.sched_getaffinity(0)) // job.gpus))}
+        return {**shared, "CUDA_VISIBLE_DEVICES": visible_gpus()[rank]}
+    return {**shared, "OMP_NUM_THREADS": str(max(1, len(os.sched_getaffinity(0)) // job.gpus))}
 
 
 def _watch(ranks: list[_Rank]) -> None:
