@@ -135,4 +135,5 @@ def _conclude(ranks: list[_Rank], interrupted: Interrupted | None) -> None:
             raise UserError(last.removeprefix("error: "))
     if told:
         statuses = ", ".join(str(each.status) for each in ranks)
-        raise RuntimeError(f"a process of the training failed (exit statuses {statuses}):\n{told[0]}")
+        errors = "\n".join(told)  # of the others, that one is gone
+        raise RuntimeError(f"a process of the training failed (exit statuses {statuses}):\n{errors}")
