@@ -47,8 +47,8 @@ def _check_gpus(plan: CellPlan) -> None:
     asked = plan.config.gpus
     if plan.config.device == "auto" and asked == 1:
         return
-    if plan.device != "cpu" and asked > len(visible_cards()):
-        there = len(visible_cards())
+    there = 0 if plan.device == "cpu" else len(visible_cards())
+    if 0 < there < asked:
         raise UserError(
             f"gpus={asked}: this process sees {there}, and a training does not go across machines; set gpus={there}, "
             "or have CUDA_VISIBLE_DEVICES show more"

@@ -61,6 +61,14 @@ NAMES = [
     case("TRL field of GRPO", "train.method=grpo grpo.num_generation=4", "grpo.num_generation", "'num_generations'"),
     case("field that is chattpl's", "sft.output_dir=/tmp/x", "sft.output_dir", "cannot be set"),
     case("optimizer without masters", "model=smollm2_135m sft.optim=adafactor", "sft.optim=adafactor", "adamw_torch"),
+    case("no card", "gpus=0", "gpus=0", "between 1"),
+    case("several cards with another optimizer", "gpus=2 sft.optim=lion_32bit", "gpus=2", "sft.optim=adamw_torch"),
+    case(
+        "several cards without masters",
+        "gpus=2 model.train_dtype=bfloat16 model.master_weights=false",
+        "gpus=2",
+        "model.master_weights=true",
+    ),
     case("masters in float16", "model.train_dtype=float16", "model.train_dtype=float16", "model.master_weights=false"),
     case("seed of the trainer", "sft.seed=3", "sft.seed", "seed="),
     case("checkpoints without the optimizer", "sft.save_only_model=true", "sft.save_only_model", "resumed"),
@@ -326,6 +334,24 @@ def test_vllm_by_name_where_it_is_not_installed(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "vllm", None)
     ended = command("engine.name=vllm", cwd=tmp_path)
     assert_one_line(ended.status, ended.err, ["engine.name=vllm", "not installed"], tmp_path)
+
+
+def test_more_gpus_than_there_are(tmp_path, monkeypatch):
+    import torch
+
+    from chattpl.generation import device
+
+    monkeypatch.setattr(device, "visible_gpus", lambda: ("0", "1"))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    device.resolved_device.cache_clear()
+    try:
+        ended = command("gpus=4", cwd=tmp_path)
+    finally:
+        device.resolved_device.cache_clear()
+    assert ended.status == 1
+    assert ended.err.startswith("error: gpus=4: this process sees 2")
+    assert "set gpus=2" in ended.err
 
 
 def test_a_gpu_where_there_is_none(tmp_path):

@@ -8,7 +8,7 @@ from transformers import GPT2Config, MambaConfig
 from chattpl.basemodel import EMBEDDED
 from chattpl.generation.memory import sizes
 from chattpl.training.grpo import step_shape
-from chattpl.training.memory import GIB, Footprint, fitting
+from chattpl.training.memory import GIB, Batching, Footprint, Gathered, fitting, shared_out, taken
 
 QWEN3_4B = {"hidden_size": 2560, "num_hidden_layers": 36, "num_attention_heads": 32, "num_key_value_heads": 8,
             "head_dim": 128, "intermediate_size": 9728, "vocab_size": 151936}  # fmt: skip
@@ -59,6 +59,34 @@ def test_a_model_without_grouped_keys_has_a_footprint_too():
     config = json.loads((EMBEDDED / "config.json").read_text())
     del config["num_key_value_heads"], config["head_dim"]
     assert Footprint.of(config, 0, 4).token > 0
+
+
+# --- several ranks
+
+GATHERED = Gathered.of(QWEN3_4B, PARAMETERS, 2)
+
+
+def test_one_rank_computes_as_ever():
+    assert shared_out(four_billion(), GATHERED, 1, 72 * GIB, 512, None) == fitting(four_billion(), 72 * GIB, 512, None)
+
+
+def test_ranks_have_all_weights_in_a_step_where_these_fit():
+    chosen = shared_out(four_billion(), GATHERED, 2, 72 * GIB, 512, None)
+    assert chosen.whole
+    assert not chosen.checkpointing
+    assert chosen.tokens > shared_out(four_billion(), GATHERED, 1, 72 * GIB, 512, None).tokens
+
+
+def test_ranks_gather_a_layer_at_a_time_where_they_do_not():
+    memory = 36 * GIB
+    chosen = shared_out(four_billion(), GATHERED, 2, memory, 512, None)
+    assert not chosen.whole
+    assert taken(four_billion(), GATHERED, 2, 512, chosen) < memory
+    assert taken(four_billion(), GATHERED, 1, 512, Batching(512, True)) > memory
+
+
+def test_checkpointing_that_is_asked_for_stays_on_several_ranks():
+    assert shared_out(four_billion(), GATHERED, 2, 72 * GIB, 512, True).checkpointing
 
 
 # --- GRPO's steps

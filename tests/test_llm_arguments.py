@@ -4,8 +4,10 @@ import pytest
 import torch
 from conftest import spec
 
+from chattpl import ranks
 from chattpl.basemodel import EMBEDDED
-from chattpl.generation.llm_arguments import llm_arguments
+from chattpl.errors import UserError
+from chattpl.generation.llm_arguments import llm_arguments, spread
 from chattpl.generation.memory import GIB, SEQUENCES
 
 
@@ -64,3 +66,23 @@ def test_vllm_knows_every_argument(gpu, device):
 
     known = {field.name for field in fields(arguments.EngineArgs)}
     assert set(llm_arguments(EMBEDDED, spec("vllm", device=device, kv_cache_gib=None))) <= known
+
+
+BIG = {"num_hidden_layers": 40, "hidden_size": 5120, "intermediate_size": 17408, "num_attention_heads": 40,
+       "num_key_value_heads": 8, "head_dim": 128, "vocab_size": 151936}  # fmt: skip
+
+
+@pytest.mark.parametrize(("card", "cards", "ways"), [(80, 8, None), (24, 4, 2), (24, 2, 2)])
+def test_a_model_is_spread_over_as_few_cards_as_hold_it(card, cards, ways):
+    chosen = spread(cards, card * GIB, card * GIB, int(27.5 * GIB), BIG, 8192)
+    assert chosen.get("tensor_parallel_size") == ways
+
+
+def test_a_model_that_all_cards_together_do_not_hold_is_refused():
+    with pytest.raises(UserError, match="GiB free; the engine needs"):
+        spread(2, 12 * GIB, 12 * GIB, int(27.5 * GIB), BIG, 8192)
+
+
+def test_each_rank_of_a_training_has_an_engine_of_its_own(monkeypatch):
+    monkeypatch.setattr(ranks, "_ours", ranks.Ranks(1, 2))
+    assert llm_arguments(EMBEDDED, spec("vllm"))["distributed_executor_backend"] == "external_launcher"

@@ -16,7 +16,7 @@ from recorder import Holding
 from safetensors.torch import load_file
 from test_resume import Stop, kill_the_process, terminate, train
 
-from chattpl import signals
+from chattpl import ranks, signals
 from chattpl.basemodel import files_fingerprint, read_json
 from chattpl.errors import Interrupted
 from chattpl.generation import Completion
@@ -152,6 +152,19 @@ def test_ranks_of_which_one_is_stopped_go_on_to_the_bit(method, happens, make_jo
     assert (Path(disturbed.output) / "model.safetensors").read_bytes() == (
         Path(undisturbed.output) / "model.safetensors"
     ).read_bytes()
+
+
+# --- who does what
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 8])
+def test_every_sample_of_a_step_is_one_ranks(count, monkeypatch):
+    monkeypatch.setattr(ranks, "_ours", Ranks(0, count))
+    lengths = [7, 3, 9, 1, 4]
+    shares = ranks.shares(lengths)
+    assert sorted(place for share in shares for place in share) == [0, 1, 2, 3, 4]
+    assert all(share == sorted(share) for share in shares)
+    assert max(sum(lengths[place] for place in share) for share in shares) <= sum(lengths) / count + max(lengths)
 
 
 # --- as a user types it

@@ -96,10 +96,12 @@ class _Rank:
 
 
 def _environments(job: TrainingJob) -> list[dict[str, str]]:
-    """For each rank a card, or a part of the processor."""
+    """What this process imports, and for each rank a card or a part of the processor."""
+    shared = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     if job.device == "cuda":
-        return [{VISIBLE: card} for card in take_cards(job.gpus)]
-    return [{"OMP_NUM_THREADS": str(max(1, len(os.sched_getaffinity(0)) // job.gpus))}] * job.gpus
+        return [{**shared, VISIBLE: card} for card in take_cards(job.gpus)]
+    threads = str(max(1, len(os.sched_getaffinity(0)) // job.gpus))
+    return [{**shared, "OMP_NUM_THREADS": threads}] * job.gpus
 
 
 def _watch(ranks: list[_Rank]) -> None:
@@ -135,4 +137,5 @@ def _conclude(ranks: list[_Rank], interrupted: Interrupted | None) -> None:
             raise UserError(last.removeprefix("error: "))
     if told:
         statuses = ", ".join(str(each.status) for each in ranks)
-        raise RuntimeError(f"a process of the training failed (exit statuses {statuses}):\n{told[0]}")
+        errors = "\n".join(told)  # of the others, that one is gone
+        raise RuntimeError(f"a process of the training failed (exit statuses {statuses}):\n{errors}")

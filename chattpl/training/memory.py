@@ -89,11 +89,9 @@ def batching(model: PreTrainedModel, job: TrainingJob, longest: int, bf16: bool,
     footprint = Footprint.of(sizes(model.config), state, width, adapter is not None)
     memory = min(ranks.gathered(_available(job.device)))
     asked = job.hyperparameters.get("gradient_checkpointing")
-    if ranks.count() == 1:
-        chosen = fitting(footprint, memory, longest, asked)
-    else:
-        gathered = Gathered.of(sizes(model.config), parameters, 4 if job.train_dtype == "float32" else 2)
-        chosen = shared_out(footprint, gathered, ranks.count(), memory, longest, asked)
+    gathered = Gathered.of(sizes(model.config), parameters, 4 if job.train_dtype == "float32" else 2)
+    chosen = shared_out(footprint, gathered, ranks.count(), memory, longest, asked)
+    if ranks.count() > 1:
         logger.info(
             "%d ranks, each with its share of weights, gradients and optimizer state, and in a step with %s",
             ranks.count(), "all weights" if chosen.whole else "the weights of a layer",
@@ -140,13 +138,24 @@ def shared_out(
         count, memory: how many ranks, and the bytes that each has.
         longest, checkpointing: as of `fitting`.
     """
+    if count == 1:
+        return fitting(footprint, memory, longest, checkpointing)
     share = replace(footprint, state=footprint.state // count)
-    one, other = (
+    all_weights, a_layers = (
         fitting(replace(share, state=share.state + held), memory, longest, checkpointing)
         for held in (gathered.all + gathered.layers, gathered.layers)
     )
-    fits = memory * (1 - RESERVE) > share.state + gathered.all + gathered.layers + longest * footprint.token
-    return one if fits else replace(other, whole=False)
+    fits = taken(footprint, gathered, count, longest, all_weights) <= memory * (1 - RESERVE)
+    if fits and all_weights.checkpointing == bool(checkpointing):
+        return all_weights
+    return replace(a_layers, whole=False)
+
+
+def taken(footprint: Footprint, gathered: Gathered, count: int, longest: int, chosen: Batching) -> int:
+    """Bytes that each of `count` ranks takes at least: while it computes `longest` tokens."""
+    held = 0 if count == 1 else gathered.layers + (gathered.all if chosen.whole else 0)
+    token = footprint.layer + footprint.token_checkpointed if chosen.checkpointing else footprint.token
+    return footprint.state // count + held + longest * token
 
 
 def fitting(footprint: Footprint, memory: float, longest: int, checkpointing: bool | None) -> Batching:
