@@ -42,7 +42,7 @@ setup() {
     torch=$("$python" -c 'import tomllib; print(next(r for r in tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["cpu"] if r.startswith("torch==")))')
     install "$torch+cpu" 2>/dev/null || install --index-url https://download.pytorch.org/whl/cpu "$torch"
   fi
-  install -e ".[$platform,search,test,dev]"
+  install -e ".[$platform,search,test,dev,docs]"
   if [ "$platform" = cpu ]; then
     # They come with vLLM as CUDA builds, are not used, and break `import transformers` beside a CPU build of torch.
     "$python" -m pip uninstall --quiet --yes torchvision torchaudio torchcodec 2>/dev/null

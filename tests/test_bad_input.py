@@ -341,7 +341,7 @@ def test_more_gpus_than_there_are(tmp_path, monkeypatch):
 
     from chattpl.generation import device
 
-    monkeypatch.setattr(device, "visible_gpus", lambda: ("0", "1"))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     device.resolved_device.cache_clear()
