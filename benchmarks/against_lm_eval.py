@@ -26,7 +26,7 @@ from transformers import AutoTokenizer
 from chattpl.basemodel import declared_eos_ids
 from chattpl.formats import ChatFields, Format, RawFields, StopPolicy, decode_completion, make_format
 from chattpl.generation import EngineSpec, Sampling, resolved_device
-from chattpl.generation.pool import start
+from chattpl.generation.starting import start
 from chattpl.generation.vllm import ENVIRONMENT
 from chattpl.tasks.gsm8k import GSM8K
 

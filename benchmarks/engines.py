@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from chattpl.basemodel import context_length, declared_eos_ids
 from chattpl.formats import ChatFields, RawFields, make_format, stop_policy
 from chattpl.generation import Engine, EngineSpec, Sampling
-from chattpl.generation.pool import start
+from chattpl.generation.starting import start
 from chattpl.tasks.gsm8k import GSM8K
 
 INSTRUCTION = "Think step by step. End with a line that holds '#### ' and the final number alone."

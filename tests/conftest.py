@@ -17,7 +17,7 @@ from chattpl.cell import cell_of
 from chattpl.config import checked_config
 from chattpl.formats import ChatFields, Format, RawFields, StopPolicy, make_format, stop_policy
 from chattpl.generation import Engine, EngineSpec, max_model_len, resolved_engine
-from chattpl.generation.pool import start
+from chattpl.generation.starting import start
 from chattpl.plan import CellPlan
 from chattpl.schema import Config
 from chattpl.training.job import TrainingJob

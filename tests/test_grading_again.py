@@ -80,7 +80,7 @@ def test_what_was_graded_again_is_not_graded_a_third_time(micro, study, another_
 
 def test_grading_needs_neither_weights_nor_an_engine(micro, study, another_grader, monkeypatch):
     another_grader()
-    monkeypatch.setattr("chattpl.generation.pool.start", lambda *_: pytest.fail("an engine was started"))
+    monkeypatch.setattr("chattpl.generation.pool.start_engines", lambda *_: pytest.fail("an engine was started"))
     ended = command(*micro, "-m", "stage=grade", "method=none,grpo", "grpo.max_steps=1", cwd=study)
     assert ended.status == 0, ended.err
     assert "0 trained, 0 evaluated, 2 graded again, 0 failed" in ended.out

@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM
 from chattpl.basemodel import EMBEDDED
 from chattpl.formats import decode_completion
 from chattpl.generation import Sampling
-from chattpl.generation.pool import start
+from chattpl.generation.starting import start
 from chattpl.tasks.arithmetic import Arithmetic
 from chattpl.training.grpo import Rollouts, train_grpo
 from chattpl.training.live import LiveJob

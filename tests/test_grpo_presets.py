@@ -8,7 +8,7 @@ from recorder import Holding
 
 from chattpl.basemodel import files_fingerprint
 from chattpl.cell import cell_of
-from chattpl.generation.pool import start
+from chattpl.generation.starting import start
 from chattpl.training.run import run_job
 
 PRESETS = {

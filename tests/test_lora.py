@@ -16,7 +16,8 @@ from test_resume import STEPS, Killed, Stop, kill, odd, stop_in_every_step, trai
 from transformers import AutoModelForCausalLM
 
 from chattpl.basemodel import files_fingerprint
-from chattpl.generation.pool import EnginePool, start
+from chattpl.generation.pool import EnginePool
+from chattpl.generation.starting import start
 from chattpl.tasks.arithmetic import Arithmetic
 from chattpl.training.adapter import adapter_config, adapter_size, bare, weights_of
 from chattpl.training.grpo import train_grpo

@@ -12,7 +12,7 @@ import pytest
 from conftest import EMBEDDED, spec
 
 from chattpl.errors import UserError
-from chattpl.generation import Sampling, parallel, pool
+from chattpl.generation import EngineSpec, Sampling, parallel, starting
 from chattpl.generation.parallel import ParallelEngine
 
 FLOAT32 = spec("transformers", dtype="float32")
@@ -27,7 +27,7 @@ def two(micro_model):
 
 @pytest.fixture(scope="module")
 def one(micro_model):
-    return pool.start(FLOAT32, micro_model)
+    return starting.start(FLOAT32, micro_model)
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +67,17 @@ def other_weights(micro_model, tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.parametrize(("needed", "started"), [(1, ["0", "1"]), (2, "one")])
+def test_a_model_that_fits_on_a_card_gets_an_engine_on_each(monkeypatch, needed, started):
+    asked = EngineSpec("transformers", "cuda", "bfloat16", None, False, 512, gpus=2)
+    monkeypatch.setattr(parallel, "take_cards", lambda count: ("0", "1"))
+    monkeypatch.setattr(parallel, "start", lambda spec, folder: "one")
+    monkeypatch.setattr(parallel, "ParallelEngine", lambda folder, spec, cards: cards)
+    kind = SimpleNamespace(cards_for=lambda folder, spec: needed)
+    monkeypatch.setattr(parallel, "engine_class", lambda name: kind)
+    assert parallel.start_engines(asked, EMBEDDED) == started
+
+
 @pytest.mark.parametrize(("count", "expected"), [(4, ["0", "1", "2", "3"]), (2, ["0,1", "2,3"]), (1, ["0,1,2,3"])])
 def test_cards_are_shared_out_equally(count, expected):
     assert parallel.shares("0123", count) == expected
@@ -75,7 +86,7 @@ def test_cards_are_shared_out_equally(count, expected):
 def served(monkeypatch, start_engine, *requests) -> list:
     """What a process with an engine answers to the requests; played in this one."""
     before = signal.getsignal(signal.SIGINT)
-    monkeypatch.setattr(pool, "start", start_engine)
+    monkeypatch.setattr(parallel, "start", start_engine)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     ours, theirs = multiprocessing.Pipe()
     for request in requests:

@@ -54,12 +54,12 @@ class Plain(Engine):
 
 @pytest.fixture
 def idle(monkeypatch):
-    monkeypatch.setattr(pools, "start", lambda spec, folder: Idle(folder, spec))
+    monkeypatch.setattr(pools, "start_engines", lambda spec, folder: Idle(folder, spec))
 
 
 @pytest.fixture
 def plain(monkeypatch):
-    monkeypatch.setattr(pools, "start", lambda spec, folder: Plain(folder, spec))
+    monkeypatch.setattr(pools, "start_engines", lambda spec, folder: Plain(folder, spec))
     monkeypatch.setitem(ENGINES, "plain", replace(ENGINES["transformers"], live=False))
 
 
@@ -104,7 +104,7 @@ def test_vllm_on_a_gpu_that_failed_to_start_is_not_tried_again(monkeypatch):
     def fail(spec, folder):
         raise UserError("too little memory")
 
-    monkeypatch.setattr(pools, "start", fail)
+    monkeypatch.setattr(pools, "start_engines", fail)
     engines, vllm = EnginePool(), spec("vllm", device="cuda")
     with pytest.raises(UserError, match="too little memory"):
         engines.live(vllm, A)

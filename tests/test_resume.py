@@ -19,7 +19,8 @@ from chattpl import signals
 from chattpl.basemodel import files_fingerprint
 from chattpl.errors import Interrupted
 from chattpl.generation import Engine
-from chattpl.generation.pool import EnginePool, start
+from chattpl.generation.pool import EnginePool
+from chattpl.generation.starting import start
 from chattpl.training.callbacks import last_checkpoint
 from chattpl.training.job import TrainingJob
 from chattpl.training.run import run_job

@@ -77,6 +77,11 @@ class Engine(ABC):
     def __init__(self, folder: Path, spec: EngineSpec):
         self.spec = spec
 
+    @classmethod
+    def cards_for(cls, folder: Path, spec: EngineSpec) -> int:
+        """Of `spec.gpus` cards, how many the model is spread over."""
+        return 1
+
     @property
     def max_model_len(self) -> int:
         """The longest sequence that it takes, prompt included, in tokens."""

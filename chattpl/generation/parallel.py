@@ -11,18 +11,30 @@ import os
 import signal
 import traceback
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chattpl.errors import UserError
 from chattpl.generation import ENGINES
-from chattpl.generation.base import Completion, EngineSpec, LiveEngine, Sampling
-from chattpl.generation.cards import VISIBLE
+from chattpl.generation.base import Completion, Engine, EngineSpec, LiveEngine, Sampling
+from chattpl.generation.cards import VISIBLE, take_cards
+from chattpl.generation.starting import engine_class, start
 from chattpl.hashing import seed_of
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+def start_engines(spec: EngineSpec, folder: Path) -> Engine:
+    """The engine of a cell: with several cards one on each of them, or one on as many as the model needs."""
+    if spec.gpus == 1:
+        return start(spec, folder)
+    cards = take_cards(spec.gpus)
+    if engine_class(spec.name).cards_for(folder, spec) > 1:
+        return start(spec, folder)
+    return ParallelEngine(folder, replace(spec, gpus=1), shares(cards, spec.gpus))
 
 
 def shares(cards: Sequence[str], count: int) -> list[str]:
@@ -137,8 +149,6 @@ def _serve(pipe: Connection, folder: Path, spec: EngineSpec, cards: str) -> None
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of a terminal; the one that asks ends
     if cards:
         os.environ[VISIBLE] = cards
-    from chattpl.generation.pool import start
-
     engine = _answer(pipe, lambda: start(spec, folder), told=False)
     while engine is not None:
         try:

@@ -1,6 +1,5 @@
 """The one engine of a process: started once, handed from cell to cell."""
 
-import importlib
 import logging
 import time
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from chattpl.display import paused
 from chattpl.errors import UserError
 from chattpl.generation import ENGINES
 from chattpl.generation.base import Engine, EngineSpec, LiveEngine
-from chattpl.generation.cards import take_cards
+from chattpl.generation.parallel import start_engines
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +85,7 @@ class EnginePool:
         self._holds_gpu = ENGINES[spec.name].one_per_gpu_process and spec.device == "cuda"
         started = time.monotonic()
         logger.info("starting the engine: %s on %s", spec.name, spec.device)
-        self._engine, self._key = start(spec, model.folder), (spec, model.fingerprint)
+        self._engine, self._key = start_engines(spec, model.folder), (spec, model.fingerprint)
         if isinstance(self._engine, LiveEngine):
             self._engine.loaded = model.fingerprint
         logger.info("the engine is up after %.1f s", time.monotonic() - started)
@@ -97,15 +96,3 @@ class EnginePool:
                 f"engine.name={spec.name}: starts once in a process on a GPU, and it did for another model or other "
                 "settings, or failed: run the same command again for what is missing"
             )
-
-
-def start(spec: EngineSpec, folder: Path) -> Engine:
-    """A new engine with the model in `folder`."""
-    from chattpl import vectormath
-
-    vectormath.settle()
-    if spec.device == "cuda":
-        take_cards(spec.gpus)
-    module, _, name = ENGINES[spec.name].target.partition(":")
-    kind: type[Engine] = getattr(importlib.import_module(module), name)
-    return kind(folder, spec)

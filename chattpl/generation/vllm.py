@@ -51,6 +51,10 @@ class VLLMEngine(LiveEngine):
         with ranks.told():
             self._llm = start_llm(llm_arguments(folder, spec))
 
+    @classmethod
+    def cards_for(cls, folder: Path, spec: EngineSpec) -> int:
+        return int(llm_arguments(folder, spec).get("tensor_parallel_size", 1))
+
     def generate(self, prompts: list[list[int]], sampling: Sampling, seeds: int | list[int]) -> list[Completion]:
         assert not self._asleep, "weights must be loaded before an engine that slept can generate"
         self._llm.reset_prefix_cache()  # so that earlier prompts cannot change how these are computed
