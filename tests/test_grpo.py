@@ -18,6 +18,7 @@ from chattpl.generation.starting import start
 from chattpl.tasks.arithmetic import Arithmetic
 from chattpl.training.grpo import Rollouts, train_grpo
 from chattpl.training.live import LiveJob
+from chattpl.training.policy import PackedPolicy
 
 FORMATS = {"chat": chat, "raw": raw}
 
@@ -178,3 +179,37 @@ def test_a_learning_rate_of_zero_leaves_the_weights_as_they_were(plain_run):
     before = load_file(EMBEDDED / "model.safetensors")
     after = dict(model.named_parameters())
     assert all(parameter.equal(before[name].to(parameter.dtype)) for name, parameter in after.items())
+
+
+# --- too little memory
+
+
+def test_a_step_that_does_not_fit_is_trained_in_smaller_micro_batches(
+    exact_engine, samples, tmp_path, monkeypatch, caplog
+):
+    settings = {"learning_rate": 1e-3, "max_steps": 1}
+    _, _, expected = rollouts_of(exact_engine, "chat", tmp_path / "whole", samples, **settings)
+    whole = PackedPolicy._compute_loss
+
+    def small(self, model, inputs):
+        loss = whole(self, model, inputs)
+        if len(inputs["completion_ids"]) > 4:
+            loss.backward()  # what came before the failure is in the gradients
+            raise torch.OutOfMemoryError
+        return loss
+
+    monkeypatch.setattr(PackedPolicy, "_compute_loss", small)
+    _, report, model = rollouts_of(exact_engine, "chat", tmp_path / "parts", samples, **settings)
+    assert "from here on 4 completions at a time" in caplog.text
+    assert report["steps"] == 1
+    for one, other in zip(model.parameters(), expected.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-5)
+
+
+def test_where_a_single_completion_does_not_fit_the_error_stays(exact_engine, samples, tmp_path, monkeypatch):
+    def never(self, model, inputs):
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(PackedPolicy, "_compute_loss", never)
+    with pytest.raises(torch.OutOfMemoryError):
+        rollouts_of(exact_engine, "chat", tmp_path, samples, max_steps=1)

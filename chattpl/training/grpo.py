@@ -9,18 +9,19 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import torch
 from transformers import PreTrainedModel
 from trl import GRPOConfig
 
 from chattpl import ranks
 from chattpl.formats import decode_completion, split_thought
-from chattpl.generation import Sampling
+from chattpl.generation import LiveEngine, Sampling
 from chattpl.generation.pool import EnginePool, Model
 from chattpl.tasks.loading import make_task
 from chattpl.training.adapter import adapter_config
-from chattpl.training.data import grpo_dataset
+from chattpl.training.data import Prepared, grpo_dataset
 from chattpl.training.live import LiveJob, load_model
-from chattpl.training.memory import batching
+from chattpl.training.memory import Batching, batching
 from chattpl.training.rollouts import Rollouts, RolloutTrainer
 from chattpl.training.trainer import curve, train, trainer_arguments
 from chattpl.training.trl_fields import value_of
@@ -38,6 +39,9 @@ RATES = (
 def train_grpo(live: LiveJob, pool: EnginePool) -> tuple[PreTrainedModel, dict[str, Any]]:
     """The trained model, and the course of its training (fields of `chattpl.train_report.Curves`).
 
+    Where the device has too little memory, the training goes on from its last checkpoint in micro-batches of half as
+    many completions.
+
     Raises:
         UserError: no prompt leaves room for a completion, or the engine cannot take live weights.
     """
@@ -47,12 +51,35 @@ def train_grpo(live: LiveJob, pool: EnginePool) -> tuple[PreTrainedModel, dict[s
     prepared = grpo_dataset(samples, live.form, job.engine.max_model_len - length)
     if prepared.dropped:
         logger.warning("%d of %d prompts are too long and are left out", prepared.dropped, len(samples))
-    engine = pool.live(job.engine, Model(job.base_folder, job.inputs["base"]))
-    pool.sleep()
+    engine, most = pool.live(job.engine, Model(job.base_folder, job.inputs["base"])), None
+    while True:
+        pool.sleep()
+        trainer, plan = _trainer(live, engine, prepared, most)
+        rows = trainer.args.per_device_train_batch_size
+        try:
+            report = train(trainer, job, plan, resumable=trainer.needs_rollouts)
+        except torch.OutOfMemoryError:
+            most = rows // 2
+            if ranks.count() > 1 or not most or not step_shape(job.hyperparameters, most):
+                raise
+        else:
+            report |= {"samples": len(prepared.dataset), "dropped_samples": prepared.dropped}
+            return trainer.model, report | _rollout_figures(report["log"], trainer.args)
+        logger.warning("the device has too little memory: from here on %d completions at a time", most)
+        del trainer  # and with it the model
+
+
+def _trainer(
+    live: LiveJob, engine: LiveEngine, prepared: Prepared, most: int | None
+) -> tuple[RolloutTrainer, Batching]:
+    """For micro-batches of at most so many completions, as many as fit if it is None."""
+    job = live.job
+    length = value_of("grpo", job.hyperparameters, "max_completion_length")
     model, bf16 = load_model(live), value_of("grpo", job.hyperparameters, "bf16") is not False
     adapter = adapter_config(job, model)
     plan = batching(model, job, prepared.longest + length, bf16, adapter)
-    shape = step_shape(job.hyperparameters, ranks.count() * (plan.tokens // (prepared.longest + length)))
+    fitting = ranks.count() * (plan.tokens // (prepared.longest + length))
+    shape = step_shape(job.hyperparameters, min(fitting, most or fitting))
     arguments = trainer_arguments(job, GRPOConfig, bf16=bf16, gradient_checkpointing=plan.checkpointing, **shape)
     sampling = Sampling(length, arguments.temperature, 1.0, live.stop, logprobs=True)
     trainer = RolloutTrainer(
@@ -65,9 +92,7 @@ def train_grpo(live: LiveJob, pool: EnginePool) -> tuple[PreTrainedModel, dict[s
         processing_class=live.tokenizer,
         peft_config=adapter,
     )
-    report = train(trainer, job, plan, resumable=trainer.needs_rollouts)
-    report |= {"samples": len(prepared.dataset), "dropped_samples": prepared.dropped}
-    return trainer.model, report | _rollout_figures(report["log"], arguments)
+    return trainer, plan
 
 
 def step_shape(fields: Mapping[str, Any], most: int) -> dict[str, int]:
