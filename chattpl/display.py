@@ -15,11 +15,13 @@ from chattpl import progress
 from chattpl.progress import ANSWERS, Left, Progress
 
 if TYPE_CHECKING:  # rich is loaded where something is shown
-    from rich.console import Console, RenderableType
+    from rich.console import Console, ConsoleOptions, RenderableType
     from rich.live import Live
+    from rich.text import Text
 
 PER_SECOND = 2  # how often the display is drawn
 BAR_CHARACTERS = 24
+LEAST_NAME = 20  # characters that are kept of a long name
 STAYS = {"stays": True}  # `extra` of a log message that is kept above the display
 
 
@@ -129,7 +131,21 @@ def draw(course: Progress) -> "RenderableType":
     if course.cells:
         words.insert(1, ProgressBar(course.cells, course.done + course.failed, width=BAR_CHARACTERS))  # type: ignore[arg-type]
     line.add_row(*words)
-    return Group(line, Text(_work(course), style="dim", no_wrap=True, overflow="ellipsis"))
+    return Group(line, _WorkLine(course))
+
+
+class _WorkLine:
+    """What is being done; a long name gives way to how far it is."""
+
+    def __init__(self, course: Progress):
+        self._what, self._how_far = _work(course)
+
+    def __rich_console__(self, console: "Console", options: "ConsoleOptions") -> "Iterator[Text]":
+        from rich.text import Text
+
+        line = Text(self._what, style="dim", no_wrap=True, overflow="ellipsis")
+        line.truncate(max(options.max_width - len(self._how_far) - 1, LEAST_NAME), overflow="ellipsis")
+        yield line.append(f" {self._how_far}".rstrip())
 
 
 def _cells(course: Progress) -> str:
@@ -156,11 +172,11 @@ def _rounded(left: Left) -> str:
     return f"{about} {hours} h {minutes} min" if hours else f"{about} {minutes} min"
 
 
-def _work(course: Progress) -> str:
-    """`training grpo_no_chat: step 12 of 60, loss 0.01, reward 0.4`."""
+def _work(course: Progress) -> tuple[str, str]:
+    """`training grpo_no_chat:` and `step 12 of 60, loss 0.01, reward 0.4`."""
     if course.work is None:
-        return course.activity or "starting"
-    return f"{course.work.verb} {course.work.name}: {course.activity or _counted(course)}"
+        return course.activity or "starting", ""
+    return f"{course.work.verb} {course.work.name}:", course.activity or _counted(course)
 
 
 def _counted(course: Progress) -> str:

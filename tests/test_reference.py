@@ -45,7 +45,7 @@ def test_the_reference_says_what_the_code_checks(generated):
     page = generated["configuration"]
     assert "| `eval.top_p` | `float`, above 0 to 1 | `1.0` | evaluation |" in page
     assert "| `train.masking` | `answer`, `full` | `answer` | model |" in page
-    assert "| `sft.learning_rate` | `float` | `1.0e-5` | model |" in page
+    assert "| `sft.learning_rate` | `float` | `${times:${lora.learning_rate_factor},1.0e-5}` | model |" in page
     assert "| `sft.output_dir` | chattpl decides" in page
 
 
@@ -65,7 +65,7 @@ def test_every_page_names_only_keys_that_exist():
         (page.name, key)
         for page in PAGES
         for key in re.findall(r"`((?:\w+\.)+\w+)=?[^`]*`", page.read_text(encoding="utf-8"))
-        if key.partition(".")[0] in nodes - {"sft", "grpo", "task"}
+        if key.partition(".")[0] in nodes - {"sft", "grpo", "lora", "task"}
         and not key.endswith((".json", ".jsonl", ".md", ".html"))
     }
     assert {(page, key) for page, key in named if key not in known} == set()
