@@ -36,7 +36,7 @@ def commands(page: Path) -> list[str]:
     return [line for language, _, text in blocks(page) if language == "bash" for line in text.splitlines() if line]
 
 
-SLOW = {f"docs/howto/{name}.md": [pytest.mark.slow] for name in ("grid", "search")}
+SLOW = {f"docs/{name}.md": [pytest.mark.slow] for name in ("concepts/experiment", "howto/grid", "howto/search")}
 NAMES = {page.relative_to(ROOT).as_posix(): page for page in PAGES if commands(page)}
 WITH_COMMANDS = [pytest.param(page, id=name, marks=SLOW.get(name, [])) for name, page in NAMES.items()]
 

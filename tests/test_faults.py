@@ -255,6 +255,7 @@ def test_a_checkpoint_without_its_last_file_is_not_gone_on_from(tmp_path):
     for step in (10, 20):
         (tmp_path / f"checkpoint-{step}").mkdir()
         write_json(tmp_path / f"checkpoint-{step}" / "trainer_state.json", {"global_step": step})
+        (tmp_path / f"checkpoint-{step}" / "model.safetensors").touch()
     (tmp_path / "checkpoint-30").mkdir()
     (tmp_path / "checkpoint-40").mkdir()
     (tmp_path / "checkpoint-40" / "trainer_state.json").write_text('{"global_step": 4')

@@ -138,8 +138,15 @@ def test_two_ranks_train_the_model_of_one(method, plan, make_job, tmp_path):
     assert distance(moved(two), moved(one)) < 0.01
 
 
-@pytest.mark.parametrize("happens", [terminate, kill_the_process])
-@pytest.mark.parametrize("method", SIZES)
+@pytest.mark.parametrize(
+    ("method", "happens"),
+    [
+        ("sft", terminate),
+        ("grpo", kill_the_process),
+        pytest.param("sft", kill_the_process, marks=pytest.mark.slow),
+        pytest.param("grpo", terminate, marks=pytest.mark.slow),
+    ],
+)
 def test_ranks_of_which_one_is_stopped_go_on_to_the_bit(method, happens, make_job, tmp_path):
     undisturbed, disturbed = (make_job(name, method, gpus=2, seed=1) for name in ("undisturbed", "disturbed"))
     assert share_out(undisturbed, tmp_path / "meeting", PLANS[1]) == [0, 0]
