@@ -8,7 +8,7 @@ from transformers import GPT2Config, MambaConfig
 from chattpl.basemodel import EMBEDDED
 from chattpl.generation.memory import sizes
 from chattpl.training.grpo import step_shape
-from chattpl.training.memory import GIB, Batching, Footprint, Gathered, fitting, shared_out, taken
+from chattpl.training.memory import ENOUGH, GIB, Batching, Footprint, Gathered, fitting, shared_out, taken
 
 QWEN3_4B = {"hidden_size": 2560, "num_hidden_layers": 36, "num_attention_heads": 32, "num_key_value_heads": 8,
             "head_dim": 128, "intermediate_size": 9728, "vocab_size": 151936}  # fmt: skip
@@ -87,6 +87,22 @@ def test_ranks_gather_a_layer_at_a_time_where_they_do_not():
 
 def test_checkpointing_that_is_asked_for_stays_on_several_ranks():
     assert shared_out(four_billion(), GATHERED, 2, 72 * GIB, 512, True).checkpointing
+
+
+# --- an engine beside it
+
+
+def test_an_engine_stays_awake_where_micro_batches_stay_large():
+    alone = shared_out(four_billion(), GATHERED, 1, 140 * GIB, 512, None)
+    beside = shared_out(four_billion(), GATHERED, 1, 140 * GIB, 512, None, engine=20 * GIB)
+    assert beside.awake
+    assert ENOUGH <= beside.tokens < alone.tokens
+
+
+@pytest.mark.parametrize("checkpointing", [None, True])
+def test_an_engine_sleeps_where_it_would_cost_the_training_its_memory(checkpointing):
+    alone = shared_out(four_billion(), GATHERED, 1, 72 * GIB, 512, checkpointing)
+    assert shared_out(four_billion(), GATHERED, 1, 72 * GIB, 512, checkpointing, engine=20 * GIB) == alone
 
 
 # --- GRPO's steps

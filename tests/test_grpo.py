@@ -159,7 +159,7 @@ def test_the_same_seed_repeats_the_rollouts_and_another_changes_them(transformer
 
 def test_a_rollout_from_other_prompt_ids_is_refused(transformers_engine, tiny_stop):
     sampling = Sampling(8, 1.0, 1.0, tiny_stop, logprobs=True)
-    rollouts = Rollouts(transformers_engine, sampling, [[1, 2, 3]], seed=0)
+    rollouts = Rollouts(transformers_engine, False, sampling, [[1, 2, 3]], seed=0)
     with pytest.raises(AssertionError, match="a rollout would start from other ids than evaluation uses"):
         rollouts([[1, 2, 4]], None)
 
@@ -179,6 +179,34 @@ def test_a_learning_rate_of_zero_leaves_the_weights_as_they_were(plain_run):
     before = load_file(EMBEDDED / "model.safetensors")
     after = dict(model.named_parameters())
     assert all(parameter.equal(before[name].to(parameter.dtype)) for name, parameter in after.items())
+
+
+# --- the engine between the steps
+
+
+class Sharing(Recorder):
+    """An engine that takes so much of the device's memory while it is awake, and counts how often it slept."""
+
+    def __init__(self, engine, slept_bytes):
+        super().__init__(engine)
+        self.slept_bytes, self.sleeps = slept_bytes, 0
+
+    def sleep(self):
+        self.sleeps += 1
+
+
+def test_an_engine_with_room_beside_the_training_stays_awake_and_follows_its_weights(exact_engine, samples, tmp_path):
+    engine = Sharing(exact_engine, slept_bytes=1)
+    job = live_job("chat", tmp_path, samples, learning_rate=1e-4, max_steps=3)
+    _, report = train_grpo(job, Holding(engine))
+    assert engine.sleeps == 0
+    assert max(differences(report, "max")) < 1e-4
+
+
+def test_an_engine_without_room_beside_the_training_sleeps_in_every_step(exact_engine, samples, tmp_path):
+    engine = Sharing(exact_engine, slept_bytes=2**50)
+    train_grpo(live_job("chat", tmp_path, samples), Holding(engine))
+    assert engine.sleeps == 2
 
 
 # --- too little memory

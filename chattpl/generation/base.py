@@ -106,10 +106,12 @@ class Engine(ABC):
 class LiveEngine(Engine):
     """An engine whose weights can be exchanged while it runs, which GRPO needs and a sweep is faster with.
 
-    `loaded` names what the weights are (a fingerprint), or is None where that is not known.
+    `loaded` names what the weights are (a fingerprint), or is None where that is not known. `slept_bytes` is what its
+    last sleep gave back of the device's memory; 0 where it never slept or shares none with a training.
     """
 
     loaded: str | None = None
+    slept_bytes: int = 0
 
     @abstractmethod
     def load_weights(self, weights: "Path | Iterable[tuple[str, Tensor]]") -> None:

@@ -77,13 +77,14 @@ def _trainer(
     length = value_of("grpo", job.hyperparameters, "max_completion_length")
     model, bf16 = load_model(live), value_of("grpo", job.hyperparameters, "bf16") is not False
     adapter = adapter_config(job, model)
-    plan = batching(model, job, prepared.longest + length, bf16, adapter)
+    beside = 0 if most else max(ranks.gathered(engine.slept_bytes))  # once memory did not suffice, it sleeps
+    plan = batching(model, job, prepared.longest + length, bf16, adapter, beside)
     fitting = ranks.count() * (plan.tokens // (prepared.longest + length))
     shape = step_shape(job.hyperparameters, min(fitting, most or fitting))
     arguments = trainer_arguments(job, GRPOConfig, bf16=bf16, gradient_checkpointing=plan.checkpointing, **shape)
     sampling = Sampling(length, arguments.temperature, 1.0, live.stop, logprobs=True)
     trainer = RolloutTrainer(
-        rollouts=Rollouts(engine, sampling, prepared.dataset["prompt"], job.seed),
+        rollouts=Rollouts(engine, plan.awake, sampling, prepared.dataset["prompt"], job.seed),
         micro_batch=plan.tokens,
         model=model,
         reward_funcs=_reward(live, arguments.num_generations),

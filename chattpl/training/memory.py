@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 RESERVE = 0.1  # of the memory: for the allocator's gaps and what the arithmetic leaves out
 HEAD = 5 * GIB  # the output layer's working memory, its gradient in float32 included
 CPU_SHARE = 0.25  # of a CPU's memory that activations may take
+ENOUGH = 16384  # tokens of a micro-batch; larger ones are hardly faster on any GPU that was measured
 
 
 @dataclass(frozen=True)
@@ -63,15 +64,20 @@ class Batching:
         tokens: of a micro-batch, at most.
         checkpointing: activations are computed again for the backward pass.
         whole: of several ranks, each has all weights while it computes, and not one layer's at a time.
+        awake: the engine stays awake beside it.
     """
 
     tokens: int
     checkpointing: bool
     whole: bool = True
+    awake: bool = False
 
 
-def batching(model: PreTrainedModel, job: TrainingJob, longest: int, bf16: bool, adapter: Any = None) -> Batching:
+def batching(
+    model: PreTrainedModel, job: TrainingJob, longest: int, bf16: bool, adapter: Any = None, engine: int = 0
+) -> Batching:
     """The largest micro-batches that fit on the device, beside what is there. Checkpointing only where it must be.
+
 
     Args:
         model: loaded, not yet on the device.
@@ -79,6 +85,7 @@ def batching(model: PreTrainedModel, job: TrainingJob, longest: int, bf16: bool,
         longest: tokens of what cannot be divided.
         bf16: activations are bfloat16.
         adapter: that the model is to get; null for full fine-tuning.
+        engine: the bytes that an engine, which sleeps, takes when it wakes; 0 where it must not stay awake.
     """
     width = 2 if bf16 or job.train_dtype != "float32" else 4
     weights = list(model.parameters())
@@ -90,15 +97,16 @@ def batching(model: PreTrainedModel, job: TrainingJob, longest: int, bf16: bool,
     memory = min(ranks.gathered(_available(job.device)))
     asked = job.hyperparameters.get("gradient_checkpointing")
     gathered = Gathered.of(sizes(model.config), parameters, 4 if job.train_dtype == "float32" else 2)
-    chosen = shared_out(footprint, gathered, ranks.count(), memory, longest, asked)
+    chosen = shared_out(footprint, gathered, ranks.count(), memory, longest, asked, -(-engine // GIB) * GIB)
     if ranks.count() > 1:
         logger.info(
             "%d ranks, each with its share of weights, gradients and optimizer state, and in a step with %s",
             ranks.count(), "all weights" if chosen.whole else "the weights of a layer",
         )  # fmt: skip
     logger.info(
-        "micro-batches of up to %d tokens, %s checkpointing, in %.0f GiB",
+        "micro-batches of up to %d tokens, %s checkpointing, in %.0f GiB%s",
         chosen.tokens, "with" if chosen.checkpointing else "without", memory / GIB,
+        ", the engine's included, which stays awake" if chosen.awake else "",
     )  # fmt: skip
     return chosen
 
@@ -128,16 +136,29 @@ class Gathered:
 
 
 def shared_out(
-    footprint: Footprint, gathered: Gathered, count: int, memory: float, longest: int, checkpointing: bool | None
+    footprint: Footprint,
+    gathered: Gathered,
+    count: int,
+    memory: float,
+    longest: int,
+    checkpointing: bool | None,
+    engine: int = 0,
 ) -> Batching:
     """`fitting` for each of `count` ranks: with all weights where that needs no checkpointing, else with a layer's.
+
+    The engine stays awake if beside it there is room for `ENOUGH` tokens without checkpointing.
 
     Args:
         footprint: of the whole training.
         gathered: what a rank holds of the others' weights.
         count, memory: how many ranks, and the bytes that each has.
         longest, checkpointing: as of `fitting`.
+        engine: as of `batching`.
     """
+    if engine:
+        beside = shared_out(footprint, gathered, count, memory - engine, longest, checkpointing)
+        if not beside.checkpointing and beside.tokens >= max(ENOUGH, longest):
+            return replace(beside, awake=True)
     if count == 1:
         return fitting(footprint, memory, longest, checkpointing)
     share = replace(footprint, state=footprint.state // count)

@@ -19,8 +19,9 @@ from chattpl.training.sharding import ShardedTrainer
 class Rollouts:
     """What `GRPOTrainer` takes for its vLLM and its rollout function: the running engine, on the live weights."""
 
-    def __init__(self, engine: LiveEngine, sampling: Sampling, prompts: Sequence[list[int]], seed: int):
+    def __init__(self, engine: LiveEngine, awake: bool, sampling: Sampling, prompts: Sequence[list[int]], seed: int):
         self._engine = engine
+        self._awake = awake
         self._sampling = sampling
         self._prompts = {tuple(prompt) for prompt in prompts}
         self._seed = seed
@@ -42,8 +43,9 @@ class Rollouts:
         for prompt in prompts:
             assert tuple(prompt) in self._prompts, "a rollout would start from other ids than evaluation uses"
         completions = self._of_all_ranks(prompts, trainer)
-        self._engine.sleep()
-        trainer._last_loaded_step = -1  # an engine that slept has no weights any more
+        if not self._awake:
+            self._engine.sleep()
+            trainer._last_loaded_step = -1  # an engine that slept has no weights any more
         ids, logprobs, mask = zip(*map(self._ended, completions), strict=True)
         return {"prompt_ids": prompts, "completion_ids": [*ids], "logprobs": [*logprobs], "env_mask": [*mask]}
 
