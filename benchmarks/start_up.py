@@ -54,9 +54,15 @@ SPEEDS = ["evaluation tok/s", "rollouts s", "rollouts tok/s", "seeded rollouts s
 CACHES = {"VLLM_CACHE_ROOT": "vllm", "TRITON_CACHE_DIR": "triton", "TORCHINDUCTOR_CACHE_DIR": "inductor"}
 
 
-def timed_parts() -> dict[str, float]:
+def timed_parts(device: str) -> dict[str, float]:
     """The seconds that vLLM's worker spends in each part of its start, filled in while it starts."""
-    from vllm.v1.worker import cpu_worker, gpu_worker
+    from vllm.v1.worker import gpu_worker
+
+    kinds = [gpu_worker.Worker]
+    if device == "cpu":  # that module replaces CUDA's streams when it is imported
+        from vllm.v1.worker import cpu_worker
+
+        kinds.append(cpu_worker.CPUWorker)
 
     seconds = dict.fromkeys(PARTS.values(), 0.0)
     running: list[str] = []
@@ -75,7 +81,7 @@ def timed_parts() -> dict[str, float]:
 
         return call
 
-    for kind in (gpu_worker.Worker, cpu_worker.CPUWorker):
+    for kind in kinds:
         for name, part in PARTS.items():
             if name in vars(kind):
                 setattr(kind, name, timed(part, vars(kind)[name]))
@@ -128,7 +134,7 @@ def start_one(model: Path, name: str, count: int) -> dict[str, float]:
     import vllm  # noqa: F401
 
     row = {"import": time.perf_counter() - began}
-    parts = timed_parts()
+    parts = timed_parts(device)
     candidate = {key: value for key, value in CANDIDATES[name].items() if key != "environment"}
     arguments = llm_arguments(model, spec) | candidate
     llm = start_llm({key: value for key, value in arguments.items() if value != {}})

@@ -33,9 +33,6 @@ ENVIRONMENT = {
     "VLLM_NO_USAGE_STATS": "1",
     "TOKENIZERS_PARALLELISM": "false",
 }
-# Architectures for which vLLM must be asked for its second model runner, which takes less of the CPU's time in each
-# step. Others it knows by itself.
-SECOND_RUNNER = {"Qwen2ForCausalLM"}
 
 
 class VLLMEngine(LiveEngine):
@@ -45,8 +42,6 @@ class VLLMEngine(LiveEngine):
         super().__init__(folder, spec)
         for name, value in ENVIRONMENT.items():
             os.environ.setdefault(name, value)
-        if spec.device == "cuda" and SECOND_RUNNER.intersection(_architectures(folder)):
-            os.environ.setdefault("VLLM_USE_V2_MODEL_RUNNER", "1")
         self._on_cpu = spec.device == "cpu"
         self._can_sleep = spec.device == "cuda"
         # A generator for each request costs a fifth of a GPU's speed; without one, vLLM compiles its sampler on a CPU.
@@ -101,6 +96,7 @@ class VLLMEngine(LiveEngine):
 
     def sleep(self) -> None:
         if self._can_sleep and not self._asleep:
+            _empty_cache()  # which vLLM does too; what a training left there is not the engine's
             before = _free_bytes()
             self._llm.sleep(level=2)
             self.slept_bytes = _free_bytes() - before
@@ -109,10 +105,8 @@ class VLLMEngine(LiveEngine):
 
     def _make_room(self) -> None:
         """Have PyTorch give back what it keeps of a training's memory for later, if the engine needs it to wake."""
-        import torch
-
         if _free_bytes() < self.slept_bytes:
-            torch.cuda.empty_cache()
+            _empty_cache()
 
     def close(self) -> None:
         self._llm.llm_engine.engine_core.shutdown()
@@ -124,6 +118,12 @@ def _free_bytes() -> int:
     import torch
 
     return int(torch.cuda.mem_get_info()[0])
+
+
+def _empty_cache() -> None:
+    import torch
+
+    torch.cuda.empty_cache()
 
 
 def _repack_head(model: "Module") -> None:
@@ -173,14 +173,10 @@ def _import_class(folder: Path) -> None:
     """
     from vllm import ModelRegistry
 
-    for architecture in _architectures(folder):
+    for architecture in read_json(folder / "config.json").get("architectures") or ():
         known = ModelRegistry.models.get(architecture)
         if known is not None:
             ModelRegistry.register_model(architecture, known.load_model_cls())
-
-
-def _architectures(folder: Path) -> list[str]:
-    return read_json(folder / "config.json").get("architectures") or []
 
 
 @functools.cache
