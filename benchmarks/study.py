@@ -1,0 +1,216 @@
+"""The published study, in parts: one real model on GSM8K, trained five ways, asked with and without its template.
+
+    python benchmarks/study.py run PART ... --model DIR --source DIR --outputs DIR [--dry]
+    python benchmarks/study.py page OUTPUTS ... [--to docs/results/qwen2.5-coder-0.5b-gsm8k]
+
+A part is one or two commands of chattpl, as `PARTS` has them, and takes less than half an hour of one H100. Where a
+part is run does not matter: `page` joins what OUTPUTS hold, without weights, and writes reports, tables and pictures.
+DIR are the folders of the model and of GSM8K's `train.jsonl` and `test.jsonl`; without them both come from the hub.
+"""
+
+import argparse
+import json
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from commands import ROOT, add_study_options, start, study_overrides
+
+from chattpl.report import write_report
+
+NAME = "qwen2.5-coder-0.5b-gsm8k"
+SFT = "sft_chat_template,sft_no_chat_full_loss,sft_no_chat_mask_q"
+GRPO = "grpo_chat_template,grpo_no_chat"
+PTST = "text_vanilla,text_alpaca,chat_vanilla,chat_alpaca,chat_system"
+HELD_OUT = "task.validation=500"  # training leaves them out in every part, so that all train on the same samples
+BOTH = "eval.format=chat,raw"
+MODEL = ("model=qwen25_coder_0_5b", "task=gsm8k")
+
+
+@dataclass(frozen=True)
+class Part:
+    """Commands on one study.
+
+    Attributes:
+        study: the folder below the outputs.
+        commands: the overrides of each, after the model's and the task's.
+        needs: the study whose trained models it asks.
+    """
+
+    study: str
+    commands: tuple[tuple[str, ...], ...]
+    needs: str | None = None
+
+
+RATES = (
+    ("experiment=sft_chat_template", "sft.learning_rate=5e-6,1e-5,2e-5"),
+    ("experiment=grpo_chat_template", "grpo.learning_rate=1e-6,3e-6", "grpo.max_steps=50"),
+)
+PARTS = {
+    "rates": Part(f"{NAME}-rates", tuple((*rate, "eval.format=chat", "eval.split=validation") for rate in RATES)),
+    **{
+        f"{name}-{seed}": Part(NAME, ((f"experiment={trained}", BOTH, f"seed={seed}"),))
+        for seed in range(3)
+        for name, trained in (("sft", f"base,{SFT}" if seed == 0 else SFT), ("grpo", GRPO))
+    },
+    "again": Part(f"{NAME}-again", (("experiment=sft_chat_template", BOTH),)),
+    "wordings": Part(
+        f"{NAME}-wordings",
+        ((f"experiment=base,{SFT},{GRPO}", BOTH, "eval.wording=none,boxed,hashes,number,answer_is"),),
+        needs=NAME,
+    ),
+    "ptst": Part(f"{NAME}-ptst", (("grid=ptst", "method=sft", f"train.format={PTST}", f"eval.format={PTST}"),)),
+}
+
+
+# --- running
+
+
+def commands_of(part: Part, options: argparse.Namespace) -> Iterator[list[str]]:
+    """The arguments of chattpl for each command of a part."""
+    for own in part.commands:
+        where = [f"study={part.study}", f"output_root={options.outputs}"]
+        yield [*said(own), *study_overrides(options), *where]
+
+
+def said(own: tuple[str, ...]) -> list[str]:
+    """What a command says of the experiment; the rest says where things are."""
+    return ["-m", *own, HELD_OUT]
+
+
+def run(options: argparse.Namespace) -> int:
+    """Type the commands of each part; the status of the first that fails."""
+    for name in options.parts:
+        part = PARTS[name]
+        if part.needs and not options.dry:
+            share_models(options.outputs / part.needs, options.outputs / part.study)
+        for arguments in commands_of(part, options):
+            print("chattpl", shlex.join(arguments), flush=True)
+            if not options.dry and (status := start(arguments).wait()):
+                return status
+    return 0
+
+
+def share_models(source: Path, target: Path) -> None:
+    """Let a second study ask the models of the first, so that its cells are in no comparison of the first."""
+    if (source / "models").is_dir() and not (target / "models").exists():
+        target.mkdir(parents=True, exist_ok=True)
+        subprocess.run(["cp", "-al", source / "models", target / "models"], check=True)
+
+
+# --- publishing
+
+
+def joined(outputs: Iterable[Path], into: Path) -> None:
+    """Copy what is finished in several places into one, without weights."""
+    for each in outputs:
+        shutil.copytree(
+            each, into, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.safetensors", "*.pt", ".work", "report")
+        )
+
+
+def publish(options: argparse.Namespace) -> int:
+    """Write the report of each study that has cells, and the table of its trainings."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        joined(options.outputs, root)
+        for study in sorted({part.study for part in PARTS.values()}):
+            if any((root / study / "eval").glob("*/summary.json")):
+                target = options.to / study.removeprefix(NAME).removeprefix("-")
+                write_report(root / study)
+                shutil.copytree(
+                    root / study / "report",
+                    target,
+                    dirs_exist_ok=True,
+                    ignore=shutil.ignore_patterns("*.parquet", "*.svg"),
+                )
+                (target / "trainings.md").write_text(trainings(root / study, study), encoding="utf-8")
+                print(target)
+    return 0
+
+
+def trainings(folder: Path, study: str) -> str:
+    """A page with a row for each training: its course, its speed, what it ran on; and the commands that made it."""
+    rows = [(path.parent.name, json.loads(path.read_bytes())) for path in sorted(folder.glob("models/*/train.json"))]
+    asked = [json.loads(path.read_bytes()) for path in sorted(folder.glob("eval/*/summary.json"))]
+    seconds = sum(row["seconds"] for _, row in rows), sum(row["seconds"] for row in asked)
+    made = [json.dumps({"hardware": row["hardware"], **row["versions"]}) for row in [*dict(rows).values(), *asked]]
+    commands = [own for part in PARTS.values() if part.study == study for own in part.commands]
+    lines = [
+        "# Trainings",
+        "",
+        f"{len(rows)} trainings took {seconds[0]:,.0f} seconds, {len(asked)} evaluations {seconds[1]:,.0f}, without "
+        "start, loading and saving.",
+        "",
+        "| model | " + " | ".join(COLUMNS) + " |",
+        "|---|" + "--:|" * len(COLUMNS),
+        *("| " + " | ".join([name, *(column(row) for column in COLUMNS.values())]) + " |" for name, row in rows),
+        "",
+        "Rewards are means over the first and the last ten entries of the log; rates are over all rollouts.",
+        "",
+        "## Commands",
+        "",
+        "```bash",
+        *(shlex.join(["chattpl", *said(own), *MODEL, f"study={study}"]) for own in commands),
+        "```",
+        "",
+        "## Made with",
+        "",
+        *(
+            f"- {', '.join(f'{key} {value}' for key, value in json.loads(each).items())}"
+            for each in dict.fromkeys(made)
+        ),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def share(value: float | None) -> str:
+    return "" if value is None else f"{100 * value:.1f} %"
+
+
+def ends(curve: list[list[float]] | None, count: int = 10) -> str:
+    """The means of the first and the last values of a curve."""
+    values = [value for _, value in curve or ()]
+    first, last = values[:count], values[-count:]
+    return f"{sum(first) / len(first):.3f} → {sum(last) / len(last):.3f}" if values else ""
+
+
+COLUMNS = {
+    "steps": lambda row: str(row["steps"]),
+    "seconds": lambda row: f"{row['seconds']:,.0f}",
+    "tokens/s": lambda row: f"{row['tokens_per_second']:,.0f}",
+    "loss": lambda row: "" if row.get("mean_reward") else ends(row["loss"]),
+    "reward": lambda row: ends(row.get("mean_reward")),
+    "changed": lambda row: share(row["changed_weights"]["trained"]),
+    "published": lambda row: share(row["changed_weights"]["published"]),
+    "distance": lambda row: f"{row['relative_distance']['trained']:.1e}",
+    "cut off": lambda row: share(row.get("truncated_rate")),
+    "discarded": lambda row: share(row.get("discarded_rate")),
+    "groups alike": lambda row: share(row.get("uniform_group_rate")),
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    verbs = parser.add_subparsers(required=True)
+    runs = verbs.add_parser("run")
+    runs.add_argument("parts", nargs="+", choices=tuple(PARTS))
+    runs.add_argument("--outputs", type=Path, default=Path("outputs"))
+    runs.add_argument("--dry", action="store_true", help="only print the commands")
+    add_study_options(runs)
+    runs.set_defaults(do=run, config="qwen25_coder_0_5b", task="gsm8k")
+    pages = verbs.add_parser("page")
+    pages.add_argument("outputs", nargs="+", type=Path)
+    pages.add_argument("--to", type=Path, default=ROOT / "docs" / "results" / NAME)
+    pages.set_defaults(do=publish)
+    options = parser.parse_args()
+    return int(options.do(options))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
