@@ -29,7 +29,6 @@ GRPO = "grpo_chat_template,grpo_no_chat"
 PTST = "text_vanilla,text_alpaca,chat_vanilla,chat_alpaca,chat_system"
 HELD_OUT = "task.validation=500"  # training leaves them out in every part, so that all train on the same samples
 BOTH = "eval.format=chat,raw"
-MODEL = ("model=qwen25_coder_0_5b", "task=gsm8k")
 
 
 @dataclass(frozen=True)
@@ -40,19 +39,28 @@ class Part:
         study: the folder below the outputs.
         commands: the overrides of each, after the model's and the task's.
         needs: the study whose trained models it asks.
+        config: the file of `conf/model`.
     """
 
     study: str
     commands: tuple[tuple[str, ...], ...]
     needs: str | None = None
+    config: str = "qwen25_coder_0_5b"
 
 
-RATES = (
-    ("experiment=sft_chat_template", "sft.learning_rate=5e-6,1e-5,2e-5"),
-    ("experiment=grpo_chat_template", "grpo.learning_rate=1e-6,3e-6", "grpo.max_steps=50"),
-)
 PARTS = {
-    "rates": Part(f"{NAME}-rates", tuple((*rate, "eval.format=chat", "eval.split=validation") for rate in RATES)),
+    # Typed before the model had a configuration of its own.
+    "rates": Part(
+        f"{NAME}-rates",
+        (
+            (
+                *("experiment=sft_chat_template,grpo_chat_template", "sft.learning_rate=5e-6,1e-5,2e-5"),
+                *("grpo.learning_rate=1e-6,3e-6", "grpo.max_steps=50", "grpo.max_completion_length=320"),
+                *("eval.format=chat", "eval.split=validation"),
+            ),
+        ),
+        config="qwen3_0_6b",
+    ),
     **{
         f"{name}-{seed}": Part(NAME, ((f"experiment={trained}", BOTH, f"seed={seed}"),))
         for seed in range(3)
@@ -73,9 +81,9 @@ PARTS = {
 
 def commands_of(part: Part, options: argparse.Namespace) -> Iterator[list[str]]:
     """The arguments of chattpl for each command of a part."""
+    chosen = argparse.Namespace(**{**vars(options), "config": options.config or part.config})
     for own in part.commands:
-        where = [f"study={part.study}", f"output_root={options.outputs}"]
-        yield [*said(own), *study_overrides(options), *where]
+        yield [*said(own), *study_overrides(chosen), f"study={part.study}", f"output_root={options.outputs}"]
 
 
 def said(own: tuple[str, ...]) -> list[str]:
@@ -140,7 +148,7 @@ def trainings(folder: Path, study: str) -> str:
     asked = [json.loads(path.read_bytes()) for path in sorted(folder.glob("eval/*/summary.json"))]
     seconds = sum(row["seconds"] for _, row in rows), sum(row["seconds"] for row in asked)
     made = [json.dumps({"hardware": row["hardware"], **row["versions"]}) for row in [*dict(rows).values(), *asked]]
-    commands = [own for part in PARTS.values() if part.study == study for own in part.commands]
+    commands = [(own, part.config) for part in PARTS.values() if part.study == study for own in part.commands]
     lines = [
         "# Trainings",
         "",
@@ -156,7 +164,7 @@ def trainings(folder: Path, study: str) -> str:
         "## Commands",
         "",
         "```bash",
-        *(shlex.join(["chattpl", *said(own), *MODEL, f"study={study}"]) for own in commands),
+        *(shlex.join(["chattpl", *said(own), f"model={config}", "task=gsm8k"]) for own, config in commands),
         "```",
         "",
         "## Made with",
@@ -203,7 +211,7 @@ def main() -> int:
     runs.add_argument("--outputs", type=Path, default=Path("outputs"))
     runs.add_argument("--dry", action="store_true", help="only print the commands")
     add_study_options(runs)
-    runs.set_defaults(do=run, config="qwen25_coder_0_5b", task="gsm8k")
+    runs.set_defaults(do=run, config=None, task="gsm8k")
     pages = verbs.add_parser("page")
     pages.add_argument("outputs", nargs="+", type=Path)
     pages.add_argument("--to", type=Path, default=ROOT / "docs" / "results" / NAME)
