@@ -5,8 +5,11 @@ outputs/arithmetic-tiny/eval/*/summary.json, results.json
                                       comparison.csv, contrasts.csv, samples.parquet
 """
 
+import gc
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,14 +50,35 @@ def write_report(study_dir: Path, settings: ReportConfig | None = None) -> "Stud
     Raises:
         UserError: the study has no finished cell.
     """
-    from chattpl.report import contrasts, html, inspect_log, page, samples
-    from chattpl.report.canvas import draw_files
-    from chattpl.report.figures import FIGURES
     from chattpl.report.study import Study
 
     study = Study.read(study_dir, settings)
+    with _held(study):
+        _write(study, study_dir / "report", inspect=settings is not None and settings.inspect)
+    return study
+
+
+@contextmanager
+def _held(study: "Study") -> Iterator[None]:
+    """Read the samples, and keep the garbage collector from going through them again and again: they stay."""
+    gc.disable()
+    try:
+        _ = study.samples
+    finally:
+        gc.enable()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
+def _write(study: "Study", folder: Path, inspect: bool) -> None:
+    from chattpl.report import contrasts, html, inspect_log, page, samples
+    from chattpl.report.canvas import draw_files
+    from chattpl.report.figures import FIGURES
+
     text = page.render(study)
-    folder = study_dir / "report"
     folder.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(folder)
     tables = {"comparison": study.frame, "contrasts": contrasts.to_frame(study.findings.contrasts)}
@@ -67,12 +91,11 @@ def write_report(study_dir: Path, settings: ReportConfig | None = None) -> "Stud
             _write_atomically(folder / f"{name}.{suffix}", picture)
     vectors = {name: drawn["svg"] for name, drawn in pictures.items()}
     whole = html.render(study.name, text, vectors, study.cells, study.samples)
-    if settings is not None and settings.inspect:
+    if inspect:
         inspect_log.write_logs(study.cells, study.samples)
     for name, content in {"report.md": text, "report.html": whole}.items():
         # A lone surrogate can stand in JSON, hence in a name, but not in UTF-8.
         _write_atomically(folder / name, content.encode("utf-8", "backslashreplace"))
-    return study
 
 
 def load(study_dir: Path | str) -> Tables:
