@@ -54,7 +54,7 @@ def embed(cells: Sequence[Cell], samples: Samples) -> Iterator[str]:
     places = _places(samples)
     rules = rules_of(samples)
     bits = {rule: 1 << bit for bit, rule in enumerate(rules)}
-    reasons = list(dict.fromkeys((*STOP_REASONS, *(each.stop_reason for *_, each in each_answer(samples)))))
+    reasons = list(dict.fromkeys((*STOP_REASONS, *(each.stop_reason for _, _, _, each in each_answer(samples)))))
     head = {
         "rules": rules,
         "stop_reasons": reasons,
