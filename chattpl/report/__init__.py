@@ -9,6 +9,7 @@ import gc
 import time
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,6 +78,7 @@ def _write(study: "Study", folder: Path, inspect: bool) -> None:
     from chattpl.report import contrasts, html, inspect_log, page, samples
     from chattpl.report.canvas import draw_files
     from chattpl.report.figures import FIGURES
+    from chattpl.report.html.embedded import embed
 
     text = page.render(study)
     folder.mkdir(parents=True, exist_ok=True)
@@ -84,13 +86,15 @@ def _write(study: "Study", folder: Path, inspect: bool) -> None:
     tables = {"comparison": study.frame, "contrasts": contrasts.to_frame(study.findings.contrasts)}
     for name, content in tables.items():
         _write_atomically(folder / f"{name}.csv", content.to_csv(index=False).encode("utf-8"))
-    _write_atomically(folder / "samples.parquet", samples.to_frame(study.samples).to_parquet(index=False))
-    pictures = {name: draw_files(figure.draw, study) for name, figure in FIGURES.items()}
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        data = embed(study.cells, study.samples, thread)
+        _write_atomically(folder / "samples.parquet", samples.to_frame(study.samples).to_parquet(index=False))
+        pictures = {name: draw_files(figure.draw, study) for name, figure in FIGURES.items()}
+        vectors = {name: drawn["svg"] for name, drawn in pictures.items()}
+        whole = html.render(study.name, text, vectors, study.cells, data)
     for name, drawn in pictures.items():
         for suffix, picture in drawn.items():
             _write_atomically(folder / f"{name}.{suffix}", picture)
-    vectors = {name: drawn["svg"] for name, drawn in pictures.items()}
-    whole = html.render(study.name, text, vectors, study.cells, study.samples)
     if inspect:
         inspect_log.write_logs(study.cells, study.samples)
     for name, content in {"report.md": text, "report.html": whole}.items():

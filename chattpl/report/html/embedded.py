@@ -9,7 +9,7 @@ import gzip
 import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,8 +49,11 @@ class Columns:
     stop: list[int] = field(default_factory=list)
 
 
-def embed(cells: Sequence[Cell], samples: Samples) -> Iterator[str]:
-    """The script elements: `samples-all` on all cells, then `samples-0` and so on with the answers of each."""
+def embed(cells: Sequence[Cell], samples: Samples, thread: Executor) -> Iterator[str]:
+    """The script elements: `samples-all` on all cells, then `samples-0` and so on with the answers of each.
+
+    They are compressed in `thread`, which leaves the interpreter free for other work until they are wanted.
+    """
     places = _places(samples)
     rules = rules_of(samples)
     bits = {rule: 1 << bit for bit, rule in enumerate(rules)}
@@ -64,9 +67,7 @@ def embed(cells: Sequence[Cell], samples: Samples) -> Iterator[str]:
     columns = (_columns(samples[cell.name], places, bits, reasons) for cell in cells)
     contents = (_text(content) for content in itertools.chain([head], map(vars, columns)))
     names = ("all", *(str(number) for number in range(len(cells))))
-    with ThreadPoolExecutor() as threads:  # compressing takes longer than the rest, and leaves the interpreter free
-        for name, packed in zip(names, threads.map(_packed, contents), strict=True):
-            yield f'<script type="application/octet-stream;base64" id="samples-{name}">{packed}</script>'
+    return thread.map(_element, names, contents)
 
 
 def _places(samples: Samples) -> dict[Question, int]:
@@ -121,5 +122,6 @@ def _text(content: Any) -> bytes:
     return json.dumps(content, separators=(",", ":")).encode("ascii")
 
 
-def _packed(text: bytes) -> str:
-    return base64.b64encode(gzip.compress(text, compresslevel=6, mtime=0)).decode("ascii")
+def _element(name: str, text: bytes) -> str:
+    packed = base64.b64encode(gzip.compress(text, compresslevel=6, mtime=0)).decode("ascii")
+    return f'<script type="application/octet-stream;base64" id="samples-{name}">{packed}</script>'
