@@ -101,8 +101,9 @@ def finish(plan) -> None:
         )
         for index, sample in enumerate(plan.samples)
     ]
-    summary = summary_of(plan, Questions([], [], "0" * 64), figures(results, 1.0))
-    write(plan.model.folder / "train.json", {"schema": SCHEMA, "fingerprint": plan.model.fingerprint})
+    trained = {"schema": SCHEMA, "fingerprint": plan.model.fingerprint, "weights": f"{seed:064x}"}
+    write(plan.model.folder / "train.json", trained)
+    summary = summary_of(plan, Questions([], [], "0" * 64), figures(results, 1.0))  # it names the weights
     write(plan.folder / "results.json", [result.to_json() for result in results])
     write(plan.folder / "summary.json", summary.to_json())
 

@@ -79,10 +79,10 @@ class CellRun:
 
     def model_to_train(self) -> str:
         """The folder of the model that `run` would train; empty if there is none."""
-        model = self.plan.model
-        if model is None or not self._stage.trains or not self._needs_model() or self._has_model():
+        if not self._stage.trains:
             return ""
-        return str(model.folder)
+        model = self.plan.model
+        return "" if model is None or not self._needs_model() or self._has_model() else str(model.folder)
 
     def run(self) -> None:
         """Train, evaluate and grade, as far as `stage` says and nothing finished lies there."""

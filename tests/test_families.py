@@ -71,6 +71,13 @@ def test_the_families_of_the_command_line_are_those_of_the_report(study, tmp_pat
     assert set(pandas.read_csv(tmp_path / "outputs/s/report/contrasts.csv")["family"]) == {"training"}
 
 
+def test_a_report_reads_no_data_of_the_task(study, tmp_path):
+    (tmp_path / "outputs").mkdir()
+    study.rename(tmp_path / "outputs/s")
+    ended = command("stage=report", "study=s", "task=gsm8k", "task.source=elsewhere", cwd=tmp_path)
+    assert ended.status == 0, ended.err
+
+
 def test_each_trained_model_is_compared_with_the_untrained_one_in_the_same_format(study):
     assert named(found_in(study, "training")) == [
         (eval_format, model, "base")

@@ -166,7 +166,6 @@ class Format(ABC):
             UserError: the text or the ids of the whole do not begin with those of the prompt. The message shows
                 the place. A model trained on such a sample would never see the prompt it was trained on.
         """
-        prompt_ids = self.prompt_ids(question)
         asked = self._instructed(question)
         hide, encode = self.encoder.shield(asked, answer, *self._shown)
         shots = self._hidden_shots(hide)
@@ -174,7 +173,7 @@ class Format(ABC):
         full_text = self._full_text(shots, hide(asked), hide(answer))
         if not full_text.startswith(prompt_text):
             raise UserError(self._text_differs(prompt_text, full_text))
-        ids = encode(full_text)
+        prompt_ids, ids = encode(prompt_text), encode(full_text)
         if ids[: len(prompt_ids)] != prompt_ids:
             raise UserError(self._ids_differ(prompt_ids, ids))
         return Example(prompt_ids, ids[len(prompt_ids) :])

@@ -111,7 +111,7 @@ class Encoder:
         return self.with_bos(ids)
 
     def _count_special(self, ids: Sequence[int]) -> int:
-        return sum(index in self._ids for index in ids)
+        return sum(map(self._ids.__contains__, ids))
 
 
 def _any_of(words: Iterable[str]) -> re.Pattern[str]:

@@ -5,8 +5,12 @@ outputs/arithmetic-tiny/eval/*/summary.json, results.json
                                       comparison.csv, contrasts.csv, samples.parquet
 """
 
+import gc
 import time
 import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,32 +51,55 @@ def write_report(study_dir: Path, settings: ReportConfig | None = None) -> "Stud
     Raises:
         UserError: the study has no finished cell.
     """
-    from chattpl.report import contrasts, html, inspect_log, page, samples
-    from chattpl.report.canvas import draw_files
-    from chattpl.report.figures import FIGURES
     from chattpl.report.study import Study
 
     study = Study.read(study_dir, settings)
+    with _held(study):
+        _write(study, study_dir / "report", inspect=settings is not None and settings.inspect)
+    return study
+
+
+@contextmanager
+def _held(study: "Study") -> Iterator[None]:
+    """Read the samples, and keep the garbage collector from going through them again and again: they stay."""
+    gc.disable()
+    try:
+        _ = study.samples
+    finally:
+        gc.enable()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
+def _write(study: "Study", folder: Path, inspect: bool) -> None:
+    from chattpl.report import contrasts, html, inspect_log, page, samples
+    from chattpl.report.canvas import draw_files
+    from chattpl.report.figures import FIGURES
+    from chattpl.report.html.embedded import embed
+
     text = page.render(study)
-    folder = study_dir / "report"
     folder.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(folder)
     tables = {"comparison": study.frame, "contrasts": contrasts.to_frame(study.findings.contrasts)}
     for name, content in tables.items():
         _write_atomically(folder / f"{name}.csv", content.to_csv(index=False).encode("utf-8"))
-    _write_atomically(folder / "samples.parquet", samples.to_frame(study.samples).to_parquet(index=False))
-    pictures = {name: draw_files(figure.draw, study) for name, figure in FIGURES.items()}
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        data = embed(study.cells, study.samples, thread)
+        _write_atomically(folder / "samples.parquet", samples.to_frame(study.samples).to_parquet(index=False))
+        pictures = {name: draw_files(figure.draw, study) for name, figure in FIGURES.items()}
+        vectors = {name: drawn["svg"] for name, drawn in pictures.items()}
+        whole = html.render(study.name, text, vectors, study.cells, data)
     for name, drawn in pictures.items():
         for suffix, picture in drawn.items():
             _write_atomically(folder / f"{name}.{suffix}", picture)
-    vectors = {name: drawn["svg"] for name, drawn in pictures.items()}
-    whole = html.render(study.name, text, vectors, study.cells, study.samples)
-    if settings is not None and settings.inspect:
+    if inspect:
         inspect_log.write_logs(study.cells, study.samples)
     for name, content in {"report.md": text, "report.html": whole}.items():
         # A lone surrogate can stand in JSON, hence in a name, but not in UTF-8.
         _write_atomically(folder / name, content.encode("utf-8", "backslashreplace"))
-    return study
 
 
 def load(study_dir: Path | str) -> Tables:

@@ -16,10 +16,11 @@ import pandas
 import seaborn
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.backend_bases import RendererBase
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import RendererSVG
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.transforms import Bbox
 
 from chattpl.report.text import wrap
 
@@ -31,10 +32,29 @@ ERROR_COLOUR = "0.25"
 LINE_INCHES = 0.19  # of a label
 FEW_ROWS = 60
 CELL_WIDTH = 42  # characters of a cell's label
-# Metadata that would make two files of the same figure differ.
-METADATA: dict[str, dict[str, Any]] = {"png": {}, "svg": {"Date": None}}
 HATCHES = ("", "///", "...", "xxx", "\\\\\\", "---", "+++", "ooo", "|||", "**")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", "p", ">", "*", "h")
+
+
+@dataclass(frozen=True)
+class FileKind:
+    """A kind of file that figures are written as.
+
+    Attributes:
+        dpi: at which lengths and text are measured.
+        renderer: makes what measures text.
+        metadata: that would make two files of the same figure differ.
+    """
+
+    dpi: int
+    renderer: Callable[[Figure], RendererBase]
+    metadata: dict[str, Any]
+
+
+FILES = {
+    "png": FileKind(DPI, lambda figure: FigureCanvasAgg(figure).get_renderer(), {}),
+    "svg": FileKind(72, lambda figure: RendererSVG(*figure.bbox.size, io.StringIO()), {"Date": None}),
+}
 
 
 @dataclass(frozen=True)
@@ -69,7 +89,7 @@ def draw_files(draw: Callable[[Any], Figure], study: Any) -> dict[str, bytes]:
     # Ticks and labels are made as late as when the file is, so that stands within the style too.
     with matplotlib.rc_context(_style()):
         figure = draw(study)
-        return {suffix: _content(figure, suffix) for suffix in METADATA}
+        return {suffix: _content(figure, suffix) for suffix in FILES}
 
 
 def new_figure(
@@ -160,9 +180,9 @@ def _style() -> Any:  # a dictionary; matplotlib's types list every key, and sea
 def _content(figure: Figure, suffix: str) -> bytes:
     """The figure with all that reaches beyond its edges, so that no label is cut."""
     buffer = io.BytesIO()
-    edges: str | Bbox = "tight"
-    if suffix == "png":  # the same edges; to find them matplotlib would go through a whole drawing first
-        figure.set_dpi(DPI)
-        edges = figure.get_tightbbox(FigureCanvasAgg(figure).get_renderer()).padded(MARGIN)
-    figure.savefig(buffer, format=suffix, dpi=DPI, bbox_inches=edges, pad_inches=MARGIN, metadata=METADATA[suffix])
+    kind = FILES[suffix]
+    figure.set_dpi(kind.dpi)
+    # Those of bbox_inches="tight"; to find them matplotlib would go through a whole drawing first.
+    edges = figure.get_tightbbox(kind.renderer(figure)).padded(MARGIN)
+    figure.savefig(buffer, format=suffix, dpi=DPI, bbox_inches=edges, metadata=kind.metadata)
     return buffer.getvalue()

@@ -35,7 +35,7 @@ def read_samples(cells: Sequence[Cell]) -> Samples:
 
 def rules_of(samples: Samples) -> list[str]:
     """The grading rules that some answer was graded by, the default rule first."""
-    found = dict.fromkeys(tuple(grading.rules) for *_, grading in each_answer(samples))
+    found = dict.fromkeys(tuple(grading.rules) for _, _, _, grading in each_answer(samples))
     return list(dict.fromkeys((DEFAULT_RULE, *(rule for rules in found for rule in rules))))
 
 
@@ -61,12 +61,13 @@ def to_frame(samples: Samples) -> pandas.DataFrame:
     need be graded by every rule.
     """
     answers = list(each_answer(samples))
-    columns: dict[str, list[Any]] = {"cell": [cell for cell, *_ in answers]}
+    gradings = [grading for _, _, _, grading in answers]
+    columns: dict[str, list[Any]] = {"cell": [cell for cell, _, _, _ in answers]}
     columns |= {key: [getattr(result, key) for _, result, _, _ in answers] for key in OF_THE_QUESTION}
     columns["answer"] = [number for _, _, number, _ in answers]
-    columns |= {key: [getattr(grading, key) for *_, grading in answers] for key in OF_THE_ANSWER}
+    columns |= {key: [getattr(grading, key) for grading in gradings] for key in OF_THE_ANSWER}
     columns |= {key: [writable(value) for value in columns[key]] for key in TEXT}
-    graded = [verdicts(grading) for *_, grading in answers]
+    graded = [verdicts(grading) for grading in gradings]
     by_rule = {writable(f"correct_{rule}"): [each.get(rule) for each in graded] for rule in rules_of(samples)}
     types = dict.fromkeys(TEXT, "str") | dict.fromkeys(by_rule, "boolean")  # also of a column that holds nothing
     return pandas.DataFrame({**columns, **by_rule}).astype(types)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy
 import pandas
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -79,18 +80,15 @@ def _places(pairs: pandas.DataFrame, scale: float) -> list[tuple[int, int]]:
 
     `scale` is the length of the axes in points for each unit of accuracy.
     """
-    points = [(scale * x, scale * y) for x, y in zip(pairs["accuracy_x"], pairs["accuracy_y"], strict=True)]
+    points = scale * pairs[["accuracy_x", "accuracy_y"]].to_numpy(dtype=float)
     taken, chosen = list(points), []
-    for x, y in points:
-        clashes = {place: sum(_clash((x + place[0], y + place[1]), each) for each in taken) for place in PLACES}
-        best = min(PLACES, key=clashes.__getitem__)
-        chosen.append(best)
-        taken.append((x + best[0], y + best[1]))
+    for point in points:
+        # Of shape (places, what is taken, 2).
+        distances = numpy.abs((point + PLACES)[:, None] - numpy.array(taken))
+        best = int((distances < NUMBER_SIZE).all(-1).sum(-1).argmin())
+        chosen.append(PLACES[best])
+        taken.append(point + PLACES[best])
     return chosen
-
-
-def _clash(one: tuple[float, float], other: tuple[float, float]) -> bool:
-    return all(abs(a - b) < size for a, b, size in zip(one, other, NUMBER_SIZE, strict=True))
 
 
 def _side(pair: pandas.Series, side: str) -> dict[str, float]:

@@ -16,21 +16,19 @@ page's head allows the one script and no request.
 
 import base64
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from importlib.resources import files
 from string import Template
 
 from chattpl.report.collect import Cell
-from chattpl.report.html.embedded import embed
 from chattpl.report.html.markdown import to_html
 from chattpl.report.html.settings import settings_section
-from chattpl.report.samples import Samples
 
 SCRIPTS = ("dom.js", "tables.js", "data.js", "choice.js", "words.js", "sample.js", "browser.js")
 
 
-def render(study: str, text: str, pictures: Mapping[str, bytes], cells: Sequence[Cell], samples: Samples) -> str:
+def render(study: str, text: str, pictures: Mapping[str, bytes], cells: Sequence[Cell], data: Iterable[str]) -> str:
     """The whole page. The same cells give the same page.
 
     Args:
@@ -38,7 +36,7 @@ def render(study: str, text: str, pictures: Mapping[str, bytes], cells: Sequence
         text: the content of report.md.
         pictures: the content of the SVG file, by the name of each figure.
         cells: the finished cells.
-        samples: what `read_samples` gave for them.
+        data: what `embed` made of their samples.
     """
     head, sections = to_html(text, pictures)
     shown = [*sections, settings_section(cells)]
@@ -51,7 +49,7 @@ def render(study: str, text: str, pictures: Mapping[str, bytes], cells: Sequence
         navigation="\n".join(f'<a href="#{id}">{escape(title)}</a>' for id, title in links),
         head=head,
         sections="\n".join(f'<section id="{section.id}">\n{section.html}\n</section>' for section in shown),
-        data="\n".join(embed(cells, samples)),
+        data="\n".join(data),
         script=script,
     )
 

@@ -6,8 +6,10 @@ all lists have one entry per answer; its keys are those of `Columns`.
 
 import base64
 import gzip
+import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,23 +49,25 @@ class Columns:
     stop: list[int] = field(default_factory=list)
 
 
-def embed(cells: Sequence[Cell], samples: Samples) -> Iterator[str]:
-    """The script elements: `samples-all` on all cells, then `samples-0` and so on with the answers of each."""
+def embed(cells: Sequence[Cell], samples: Samples, thread: Executor) -> Iterator[str]:
+    """The script elements: `samples-all` on all cells, then `samples-0` and so on with the answers of each.
+
+    They are compressed in `thread`, which leaves the interpreter free for other work until they are wanted.
+    """
     places = _places(samples)
     rules = rules_of(samples)
     bits = {rule: 1 << bit for bit, rule in enumerate(rules)}
-    reasons = list(dict.fromkeys((*STOP_REASONS, *(each.stop_reason for *_, each in each_answer(samples)))))
-    yield _element("all", {
+    reasons = list(dict.fromkeys((*STOP_REASONS, *(each.stop_reason for _, _, _, each in each_answer(samples)))))
+    head = {
         "rules": rules,
         "stop_reasons": reasons,
         "questions": _questions(places),
         "cells": [_head(cell, samples[cell.name]) for cell in cells],
-    })  # fmt: skip
-    for number, cell in enumerate(cells):
-        columns = Columns()
-        for _, result, answer, grading in each_answer({cell.name: samples[cell.name]}):
-            _append(columns, places[result.sample], answer, grading, bits, reasons)
-        yield _element(str(number), vars(columns))
+    }
+    columns = (_columns(samples[cell.name], places, bits, reasons) for cell in cells)
+    contents = (_text(content) for content in itertools.chain([head], map(vars, columns)))
+    names = ("all", *(str(number) for number in range(len(cells))))
+    return thread.map(_element, names, contents)
 
 
 def _places(samples: Samples) -> dict[Question, int]:
@@ -87,6 +91,15 @@ def _head(cell: Cell, results: list[Result] | str) -> dict[str, Any]:
     return {"name": cell.name, "group": cell.group, "settings": settings_of(cell), "problem": problem}
 
 
+def _columns(
+    results: list[Result] | str, places: Mapping[Question, int], bits: Mapping[str, int], reasons: Sequence[str]
+) -> Columns:
+    columns = Columns()
+    for _, result, answer, grading in each_answer({"": results}):
+        _append(columns, places[result.sample], answer, grading, bits, reasons)
+    return columns
+
+
 def _append(
     columns: Columns, place: int, answer: int, grading: Grading, bits: Mapping[str, int], reasons: Sequence[str]
 ) -> None:
@@ -104,8 +117,11 @@ def _append(
     columns.stop.append(reasons.index(grading.stop_reason))
 
 
-def _element(name: str, content: Any) -> str:
-    # In ASCII, where a lone surrogate is an escape sequence: the page gives back exactly what the model wrote.
-    packed = gzip.compress(json.dumps(content, separators=(",", ":")).encode("ascii"), compresslevel=6, mtime=0)
-    encoded = base64.b64encode(packed).decode("ascii")
-    return f'<script type="application/octet-stream;base64" id="samples-{name}">{encoded}</script>'
+def _text(content: Any) -> bytes:
+    """In ASCII, where a lone surrogate is an escape sequence: the page gives back exactly what the model wrote."""
+    return json.dumps(content, separators=(",", ":")).encode("ascii")
+
+
+def _element(name: str, text: bytes) -> str:
+    packed = base64.b64encode(gzip.compress(text, compresslevel=6, mtime=0)).decode("ascii")
+    return f'<script type="application/octet-stream;base64" id="samples-{name}">{packed}</script>'
