@@ -6,13 +6,15 @@ OUTPUTS is an archive of real answers to GSM8K, one JSONL file for each cell (`i
 `completion_tokens`), QUESTIONS the folder with its `test.jsonl`. Each study has as many cells as `--cells` says, with
 an answer to each of the 1,319 questions: the cells of OUTPUTS in turn, graded once, whose missing answers are taken
 from the next cell that has one. Prints its tables and writes them to `page.md` beside this file. `--pictures` writes
-two screenshots of the report of OUTPUTS as it is. Needs Chromium.
+two screenshots of the report of OUTPUTS as it is, and that report as `real_answers.md` with its figures. Needs
+Chromium.
 """
 
 import argparse
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -41,6 +43,10 @@ TRAININGS = {
     "sft_no_chat_mask_q": ("raw", "sft", "answer"),
 }
 Cells = dict[str, list[Result]]
+OF_ANSWERS = (
+    "Made by `benchmarks/page.py --pictures` from an archive of answers alone, graded again: seconds, versions and "
+    "fingerprints are placeholders, and there is nothing on the trainings."
+)
 
 
 # --- studies
@@ -211,6 +217,16 @@ def take_pictures(study: Path) -> None:
             browser.close()
 
 
+def keep_report(report: Path) -> None:
+    """The report beside this file, its figures with names of their own."""
+    text, here = (report / "report.md").read_text(encoding="utf-8"), Path(__file__).parent
+    for picture in report.glob("*.png"):
+        text = text.replace(f"({picture.name})", f"(real_{picture.name})")
+        shutil.copyfile(picture, here / f"real_{picture.name}")
+    title, rest = text.split("\n", 1)
+    (here / "real_answers.md").write_text(f"{title}\n\n{OF_ANSWERS}\n{rest}", encoding="utf-8")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("outputs", type=Path)
@@ -225,6 +241,7 @@ def main() -> int:
         if options.pictures:
             write_study(Path(folder) / "real" / "gsm8k-qwen25_coder_0_5b", cells)
             take_pictures(Path(folder) / "real" / "gsm8k-qwen25_coder_0_5b")
+            keep_report(Path(folder) / "real" / "gsm8k-qwen25_coder_0_5b" / "report")
             return 0
         rows = []
         for count in options.cells:
