@@ -11,8 +11,10 @@ import pytest
 from command_line import command
 from conftest import configuration
 
+from chattpl.basemodel import EMBEDDED
 from chattpl.cell import Cell, cell_of
 from chattpl.hashing import digest
+from chattpl.plan import CellPlan
 from chattpl.tasks.arithmetic import Arithmetic
 
 OPTIONS = ["method=sft", "wording=hashes"]
@@ -51,6 +53,13 @@ def test_it_is_another_than_an_instruction_of_the_task_s_own():
 def test_the_untrained_model_has_one_wording():
     assert cell("method=none", "eval.wording=boxed") == cell("method=none", "wording=boxed")
     assert cell("method=none", "wording=boxed", "eval.wording=hashes") == cell("method=none")
+
+
+def test_the_untrained_model_is_shown_the_same_examples_either_way():
+    shots = ["method=none", "formats.chat.shots=2"]
+    one, other = (configuration(*shots, f"{key}=boxed") for key in ("eval.wording", "wording"))
+    plans = [CellPlan(each, cell_of(each, configuration()), EMBEDDED) for each in (one, other)]
+    assert plans[0].evaluation.inputs == plans[1].evaluation.inputs
 
 
 def test_the_text_of_a_wording_decides_where_it_is_used():
