@@ -74,9 +74,11 @@ def cell_of(config: Config, default: Config) -> Cell:
     """The cell that `config` asks for; `default` is what the same model, task and `lora` get with nothing changed.
 
     Axes that mean nothing to a method are dropped (`masking` to GRPO, `train.format` to `none`), so configurations
-    that differ only there are one cell.
+    that differ only there are one cell. The untrained model has one wording, that in which it is asked.
     """
     method = METHODS[config.train.method]
+    if not method.trains:
+        config = replace(config, task=config.asked, eval=replace(config.eval, wording=None))
     asked, usual = values_of(config), values_of(_with_axes_of(config, default)) | {"lora": lora_fields.NONE}
     model_keys = {key: value for key, value in asked.items() if decides_model(config, key)}
     eval_keys = {key: value for key, value in asked.items() if decides_evaluation(config, key)}

@@ -39,7 +39,7 @@ def check_plan(plan: CellPlan) -> None:
         if method.learns_answers and fields.asks_for_thought and not fields.teach_empty_thought:
             check_thoughts(config.train.format, samples)
     assert plan.samples
-    examples(config.task, config.formats[config.eval.format].shots)
+    examples(config.asked, config.formats[config.eval.format].shots)
 
 
 def _check_gpus(plan: CellPlan) -> None:

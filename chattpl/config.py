@@ -84,6 +84,8 @@ def checked_config(composed: DictConfig) -> Config:
     _check_numbers(schema)
     wordings = parse_wordings(schema.wordings)
     task = parse_task(schema.task, wordings)
+    if schema.eval.wording is not None:
+        check_choice("eval.wording", schema.eval.wording, wordings)
     for method in CLASSES:
         check_fields(method, getattr(schema, method))
     check_lora(schema.lora)

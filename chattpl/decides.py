@@ -5,14 +5,19 @@ adds a key adds its row.
 """
 
 from collections.abc import Callable
+from operator import attrgetter
 
 from chattpl.generation import ENGINES
 from chattpl.schema import Config
+from chattpl.tasks.config import TaskConfig
 from chattpl.training import METHODS
 from chattpl.training.lora_fields import is_adapted, trains_base_weights
 from chattpl.training.trl_fields import BOOKKEEPING
 
 Condition = Callable[[Config, str], bool]
+TaskOf = Callable[[Config], TaskConfig]
+_TAUGHT: TaskOf = attrgetter("task")
+_ASKED: TaskOf = attrgetter("asked")
 
 
 def _always(config: Config, key: str) -> bool:
@@ -79,14 +84,31 @@ def _asks(split: str) -> Condition:
     return lambda config, key: config.eval.split == split
 
 
-def _in_wording(config: Config, key: str) -> bool:
-    return config.task.wording is not None and key.startswith(f"wordings.{config.task.wording}.")
+def _rephrased(config: Config, key: str) -> bool:
+    """Evaluation asks in another wording than training."""
+    return config.asked != config.task
 
 
-def _in_own_words(config: Config, key: str) -> bool:
+def _not_rephrased(config: Config, key: str) -> bool:
+    return not _rephrased(config, key)
+
+
+def _in_wording(task_of: TaskOf) -> Condition:
+    def decides(config: Config, key: str) -> bool:
+        wording = task_of(config).wording
+        return wording is not None and key.startswith(f"wordings.{wording}.")
+
+    return decides
+
+
+def _in_own_words(task_of: TaskOf) -> Condition:
     """The instruction is no wording's."""
-    wording = config.task.wording
-    return wording is None or config.task.instruction != config.wordings[wording].instruction
+
+    def decides(config: Config, key: str) -> bool:
+        task = task_of(config)
+        return task.wording is None or task.instruction != config.wordings[task.wording].instruction
+
+    return decides
 
 
 def _trained_and(condition: Condition) -> Condition:
@@ -100,6 +122,7 @@ DECIDES: dict[str, tuple[Condition, Condition]] = {
     "train.format": (_trained, _never),
     "train.masking": (_learns_answers, _never),
     "eval.format": (_never, _always),
+    "eval.wording": (_never, _rephrased),
     "eval.split": (_never, _always),
     "eval.max_tokens": (_never, _always),
     "eval.temperature": (_never, _always),
@@ -124,13 +147,13 @@ DECIDES: dict[str, tuple[Condition, Condition]] = {
     "task.source": (_never, _never),
     "task.path": (_never, _never),
     "task._target_": (_rolls_out, _always),
-    "task.wording": (_trained, _always),
-    "task.instruction": (_trained_and(_in_own_words), _in_own_words),
+    "task.wording": (_trained, _not_rephrased),
+    "task.instruction": (_trained_and(_in_own_words(_TAUGHT)), _in_own_words(_ASKED)),
     "task.train_limit": (_trained, _never),
     "task.test_limit": (_never, _asks("test")),
     "task.validation": (_trained, _asks("validation")),
     "task.*": (_trained, _always),
-    "wordings.*": (_trained_and(_in_wording), _in_wording),
+    "wordings.*": (_trained_and(_in_wording(_TAUGHT)), _in_wording(_ASKED)),
     "engine.name": (_rolls_out, _always),
     "engine.max_model_len": (_rolls_out, _always),
     "engine.*": (_never, _never),

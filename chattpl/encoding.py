@@ -1,4 +1,4 @@
-"""How one base model is asked about one task: its tokenizer, the formats, and how generation ends."""
+"""How one base model is asked: its tokenizer, the formats, and how generation ends."""
 
 import functools
 from collections.abc import Iterable
@@ -15,26 +15,25 @@ if TYPE_CHECKING:
 
 
 class Encoding:
-    """The formats of one base model and one task. Training, rollouts, evaluation and preview all get theirs here."""
+    """The formats of one base model. Training, rollouts, evaluation and preview all get theirs here."""
 
-    def __init__(self, base: Path, trust_remote_code: bool, task: TaskConfig):
+    def __init__(self, base: Path, trust_remote_code: bool):
         self._base = base
         self._trust_remote_code = trust_remote_code
-        self._task = task
 
     @functools.cached_property
     def tokenizer(self) -> "PreTrainedTokenizerBase":
         """Of the base model; training never changes it."""
         return basemodel.load_tokenizer(self._base, self._trust_remote_code)
 
-    def format(self, name: str, fields: FormatFields) -> Format:
-        """The format `formats.NAME`, with its worked examples.
+    def format(self, name: str, fields: FormatFields, task: TaskConfig) -> Format:
+        """The format `formats.NAME`, with the task's instruction and worked examples.
 
         Raises:
             UserError: it does not suit this model's tokenizer, or there are too few examples.
         """
-        shown = examples(self._task, fields.shots)
-        return make_format(name, fields, self.tokenizer, self._task.instruction, shown)
+        shown = examples(task, fields.shots)
+        return make_format(name, fields, self.tokenizer, task.instruction, shown)
 
     def stop(self, taught: Format | None, asked: Format | None, strings: Iterable[str]) -> StopPolicy:
         """How generation ends; see `stop_policy`."""

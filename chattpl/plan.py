@@ -18,6 +18,7 @@ from chattpl.hashing import digest
 from chattpl.progress import Work
 from chattpl.schema import Config
 from chattpl.tasks import Sample
+from chattpl.tasks.config import TaskConfig
 from chattpl.tasks.loading import (
     SPLITS,
     examples,
@@ -48,27 +49,27 @@ class CellPlan:
         self.method = METHODS[cell.method]
         self.study = Path(config.output_root) / config.study
         self.folder = self.study / "eval" / cell.eval_name
-        self.encoding = Encoding(base, config.model.trust_remote_code, config.task)
+        self.encoding = Encoding(base, config.model.trust_remote_code)
 
     @functools.cached_property
     def model(self) -> Artifact | None:
         """The trained model; None for the untrained one."""
         if not self.method.trains:
             return None
-        form, name = self.config.train.format, self.cell.model_name
-        samples = train_samples(self.config.task, self.config.formats[form].shots)
-        content = {"base": self.base_model.fingerprint, "data": samples_fingerprint(samples), **self._examples(form)}
+        task, form, name = self.config.task, self.config.train.format, self.cell.model_name
+        data = samples_fingerprint(train_samples(task, self.config.formats[form].shots))
+        content = {"base": self.base_model.fingerprint, "data": data, **self._examples(task, form)}
         if self.method.rolls_out:
-            content["reward"] = reward_fingerprint(self.config.task)
+            content["reward"] = reward_fingerprint(task)
         inputs = self._with_device({**content, **self.cell.model_keys}, self.study / "models" / name / "train.json")
         return Artifact.at(self.study, "models", name, "train.json", inputs, f"the training of {name}")
 
     @functools.cached_property
     def evaluation(self) -> Artifact:
         """The evaluation of the model."""
-        form = self.config.eval.format
+        shown = self._examples(self.config.asked, self.config.eval.format)
         questions = questions_fingerprint(self.samples)
-        content = {"model": self.asked_model.fingerprint, "questions": questions, **self._examples(form)}
+        content = {"model": self.asked_model.fingerprint, "questions": questions, **shown}
         inputs = self._with_device({**content, **self.cell.eval_keys}, self.folder / "summary.json")
         return self._evaluation_of(inputs)
 
@@ -90,7 +91,7 @@ class CellPlan:
     @functools.cached_property
     def grader(self) -> str:
         """The fingerprint of what grades the answers: code and gold answers."""
-        return grader_fingerprint(self.config.task, self.samples)
+        return grader_fingerprint(self.config.asked, self.samples)
 
     def _with_device(self, inputs: Mapping[str, Any], manifest: Path) -> dict[str, Any]:
         """The inputs and what computes: the two types of device round differently.
@@ -109,14 +110,14 @@ class CellPlan:
         """The type of device that computes: "cpu" or "cuda"."""
         return resolved_device(self.config.device)
 
-    def _examples(self, format_name: str) -> dict[str, str]:
-        shown = examples(self.config.task, self.config.formats[format_name].shots)
+    def _examples(self, task: TaskConfig, form: str) -> dict[str, str]:
+        shown = examples(task, self.config.formats[form].shots)
         return {"examples": samples_fingerprint(shown)} if shown else {}
 
     @property
     def samples(self) -> Sequence[Sample]:
         """What is asked."""
-        return SPLITS[self.config.eval.split](self.config.task)
+        return SPLITS[self.config.eval.split](self.config.asked)
 
     @functools.cached_property
     def base_model(self) -> Model:
@@ -141,11 +142,21 @@ class CellPlan:
     @functools.cached_property
     def stop(self) -> StopPolicy:
         """How generation ends in this cell."""
-        taught = self._format(self.cell.train_format) if self.cell.train_format else None
-        return self.encoding.stop(taught, self._format(self.cell.eval_format), self.config.eval.stop)
+        taught = self.taught_format if self.cell.train_format else None
+        return self.encoding.stop(taught, self.asked_format, self.config.eval.stop)
 
-    def _format(self, name: str) -> Format:
-        return self.encoding.format(name, self.config.formats[name])
+    @functools.cached_property
+    def taught_format(self) -> Format:
+        """The training format, in the wording of the training."""
+        return self._format(self.config.train.format, self.config.task)
+
+    @functools.cached_property
+    def asked_format(self) -> Format:
+        """The evaluation format, in the wording of the evaluation."""
+        return self._format(self.config.eval.format, self.config.asked)
+
+    def _format(self, name: str, task: TaskConfig) -> Format:
+        return self.encoding.format(name, self.config.formats[name], task)
 
     @functools.cached_property
     def engine_spec(self) -> EngineSpec:

@@ -13,43 +13,41 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.text import Text
 
-from chattpl.encoding import Encoding
 from chattpl.errors import UserError
-from chattpl.formats import Format, StopPolicy
-from chattpl.schema import Config
+from chattpl.formats import Format
+from chattpl.plan import CellPlan
 from chattpl.tasks import Sample
-from chattpl.tasks.loading import SPLITS, train_samples
+from chattpl.tasks.loading import train_samples
 from chattpl.training import METHODS
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
-def make_preview(config: Config, encoding: Encoding, stop: StopPolicy) -> dict[str, Any]:
+def make_preview(plan: CellPlan) -> dict[str, Any]:
     """The content of `preview.json`, for the first training and the first test sample.
 
     `parity` is true where SFT, rollouts and evaluation are given the same prompt, or says what differs.
     """
     from chattpl.training.data import loss_mask
 
-    names = config.train.format, config.eval.format
-    trained_in, tested_in = (encoding.format(name, config.formats[name]) for name in names)
+    config, trained_in, tested_in = plan.config, plan.taught_format, plan.asked_format
     sample = train_samples(config.task, trained_in.fields.shots)[0]
     masking = config.train.masking if METHODS[config.train.method].learns_answers else "answer"
     example = trained_in.example(sample.question, sample.answer)
-    asked = tested_in.prompt_ids(SPLITS[config.eval.split](config.task)[0].question)
+    asked = tested_in.prompt_ids(plan.samples[0].question)
     return {
         "train": {
-            "text": encoding.tokenizer.decode(example.token_ids),
+            "text": plan.encoding.tokenizer.decode(example.token_ids),
             "token_ids": example.token_ids,
             "trained": loss_mask(example, masking),
         },
         "rollout": {"token_ids": _rollout_prompt(sample, trained_in)},
         "eval": {
-            "text": encoding.tokenizer.decode(asked),
+            "text": plan.encoding.tokenizer.decode(asked),
             "token_ids": asked,
-            "stop_token_ids": list(stop.token_ids),
-            "stop": list(stop.strings),
+            "stop_token_ids": list(plan.stop.token_ids),
+            "stop": list(plan.stop.strings),
         },
         "parity": _parity(sample, trained_in) or _parity(sample, tested_in) or True,
     }

@@ -165,15 +165,14 @@ class CellRun:
 
     def _answer_and_grade(self) -> Summary:
         plan, config, asked = self.plan, self.plan.config, self.plan.config.eval
-        form = plan.encoding.format(asked.format, config.formats[asked.format])
-        questions = make_questions(plan.samples, form, asked.max_tokens, plan.engine_spec.max_model_len)
+        questions = make_questions(plan.samples, plan.asked_format, asked.max_tokens, plan.engine_spec.max_model_len)
         engine = self._pool.serving(plan.engine_spec, plan.base_model, plan.asked_model)
         sampling = Sampling(asked.max_tokens, asked.temperature, asked.top_p, plan.stop)
         answers, repeats = Answers(plan.answers_file), asked.num_samples
         ask(engine, questions, sampling, answers, repeats=repeats, batch=asked.batch_size, seed=config.seed)
         decode = functools.partial(decode_completion, plan.encoding.tokenizer, stop=plan.stop)
         progress.current().activity = "grading"
-        results = grade(make_task(config.task), questions, answers, decode, repeats)
+        results = grade(make_task(config.asked), questions, answers, decode, repeats)
         write_json(plan.evaluation.staged / "results.json", [result.to_json() for result in results])
         return summary_of(plan, questions, figures(results, answers.seconds))
 
@@ -192,7 +191,7 @@ class CellRun:
         with logged(staged / "main.log"):
             logger.info("grading %s again", plan.cell.eval_name)
             kept = read_results(evaluation.folder / "results.json")
-            results = grade_again(make_task(plan.config.task), kept, plan.samples)
+            results = grade_again(make_task(plan.config.asked), kept, plan.samples)
             counted = figures(results, summary.seconds)
             summary = replace(summary, **vars(counted), grader=plan.grader)
             say(summary)
@@ -203,7 +202,7 @@ class CellRun:
         from chattpl.preview import make_preview, print_preview
 
         plan = self.plan
-        preview = make_preview(plan.config, plan.encoding, plan.stop)
+        preview = make_preview(plan)
         write_json(plan.folder / "preview.json", preview)
         if not (plan.folder / "summary.json").is_file():
             self._record(plan.folder)

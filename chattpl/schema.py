@@ -3,7 +3,7 @@
 `conf/` holds the values, each with a comment; what they may be is checked in `chattpl.config`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -28,6 +28,7 @@ class EvalConfig:
     """The evaluation axis, and how answers are sampled."""
 
     format: str = MISSING
+    wording: str | None = MISSING
     split: str = MISSING
     max_tokens: int = MISSING
     temperature: float = MISSING
@@ -99,6 +100,14 @@ class Config(_Common):
     task: TaskConfig = MISSING
     wordings: dict[str, Wording] = MISSING
     formats: dict[str, FormatFields] = MISSING
+
+    @property
+    def asked(self) -> TaskConfig:
+        """The task as evaluation puts it: in the wording `eval.wording`, or as it stands."""
+        if self.eval.wording is None:
+            return self.task
+        wording = self.wordings[self.eval.wording]
+        return replace(self.task, wording=self.eval.wording, instruction=wording.instruction, form=wording.form)
 
 
 def schema_node() -> DictConfig:

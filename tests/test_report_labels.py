@@ -110,15 +110,24 @@ def test_what_is_not_shared_has_a_column(tmp_path, column, changes):
     assert f"| {column} |" in section(page_of(tmp_path / "s"), "Cells")
 
 
-def test_a_cell_is_set_against_the_base_of_its_own_format_and_changes(tmp_path):
+def test_a_cell_is_set_against_the_base_that_was_asked_alike(tmp_path):
+    short = {"eval__max_tokens": 64, "inputs": {"eval.max_tokens": 64}}
     add(tmp_path / "s", "base", "chat")
     add(tmp_path / "s", "base", "raw")
-    add(tmp_path / "s", "base", "chat", eval__max_tokens=64)
+    add(tmp_path / "s", "base", "chat", **short)
     add(tmp_path / "s", "sft_chat_template", "chat", sft__max_steps=4)
-    add(tmp_path / "s", "sft_chat_template", "chat", sft__max_steps=4, eval__max_tokens=64)
+    add(tmp_path / "s", "sft_chat_template", "chat", sft__max_steps=4, **short)
     cells = Study.read(tmp_path / "s").cells
     found = {cell.name: base_of(cell, cells).name for cell in cells if cell.summary.train_format}
     assert found == {
         "sft_chat_template--sft.max_steps=4_eval_chat": "base_eval_chat",
         "sft_chat_template--sft.max_steps=4_eval_chat--eval.max_tokens=64": "base_eval_chat--eval.max_tokens=64",
     }
+
+
+def test_a_cell_is_set_against_the_base_that_was_asked_in_its_wording(tmp_path):
+    for name in ("hashes", "boxed"):
+        add_cell(tmp_path / "s", "base", "chat", range(5), suffix=f"--task.wording={name}")
+    add_cell(tmp_path / "s", "sft_chat_template--task.wording=boxed", "chat", range(5), suffix="--eval.wording=hashes")
+    [trained, *untrained] = Study.read(tmp_path / "s").cells
+    assert base_of(trained, untrained).name == "base_eval_chat--task.wording=hashes"

@@ -60,13 +60,53 @@ def test_a_model_in_three_formats_has_its_range_in_the_report(tmp_path):
     assert "| base | 20.0 / 40.0 / 60.0 | 20.0 / 40.0 / 60.0 |" in found
 
 
+IN_HASHES = {"inputs": {"task.wording": "hashes"}}
+
+
 def test_wordings_are_prompts_too(tmp_path):
     for eval_format, right in (("chat", 40), ("raw", 60)):
-        add_cell(tmp_path / "s", "base", eval_format, range(right))
+        add_cell(tmp_path / "s", "base", eval_format, range(right), **IN_HASHES)
         add_cell(tmp_path / "s", "base", eval_format, range(right + 10), suffix="--task.wording=boxed")
     found = section(page_of(tmp_path / "s"), TITLE)
     assert "| base | 4 | 40.0 [" in found
-    assert "| chat, the task's wording | raw, boxed |" in found
+    assert "| chat, hashes | raw, boxed |" in found
+
+
+def test_a_changed_text_is_no_longer_called_by_its_wording(tmp_path):
+    text, changed = {"wordings.hashes.instruction": "Write ####."}, {"task.instruction": "Say it."}
+    for right, changes in ((40, {}), (50, text), (60, changed)):
+        add_cell(
+            tmp_path / "s", "base", "chat", range(right), suffix=f"--{right}" if changes else "",
+            changes=changes, inputs={**IN_HASHES["inputs"], **changes},
+        )  # fmt: skip
+    assert "| chat, hashes | chat, own instruction |" in section(page_of(tmp_path / "s"), TITLE)
+
+
+def test_a_trained_model_that_was_asked_in_several_wordings_is_one_model(tmp_path):
+    add_cell(tmp_path / "s", "grpo_no_chat", "chat", range(60), **IN_HASHES)
+    for right, name in ((40, "none"), (50, "boxed")):
+        add_cell(tmp_path / "s", "grpo_no_chat", "chat", range(right), suffix=f"--eval.wording={name}")
+    found = section(page_of(tmp_path / "s"), TITLE)
+    assert "| grpo_no_chat | 3 | 40.0 [" in found
+    assert "| chat, none | chat, hashes |" in found
+
+
+def test_a_model_that_was_trained_with_another_wording_is_another_model(tmp_path):
+    for suffix, right in (("", 20), ("--eval.wording=boxed", 30), ("--eval.wording=none", 40)):
+        add_cell(tmp_path / "s", "sft_mine", "chat", range(right), suffix=suffix)
+        add_cell(
+            tmp_path / "s", "sft_mine--task.wording=number", "chat", range(right + 30), suffix=suffix,
+            inputs={"task.wording": "number"} if not suffix else {"eval.wording": suffix.partition("=")[2]},
+        )  # fmt: skip
+    found = section(page_of(tmp_path / "s"), TITLE)
+    assert "| sft_mine | 3 | 20.0 [" in found
+    assert "| sft_mine task.wording=number | 3 | 50.0 [" in found
+
+
+def test_a_row_is_not_called_by_one_of_its_wordings(tmp_path):
+    for name in ("none", "boxed", "number"):
+        add_cell(tmp_path / "s", "grpo_no_chat", "chat", range(40), suffix=f"--eval.wording={name}")
+    assert "| grpo_no_chat | 3 |" in section(page_of(tmp_path / "s"), TITLE)
 
 
 def test_another_change_is_no_prompt(tmp_path):

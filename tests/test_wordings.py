@@ -74,6 +74,7 @@ def test_an_instruction_that_asks_for_another_form_is_refused(override):
     ("override", "message"),
     [
         ("task.wording=boxt", "did you mean 'boxed'"),
+        ("eval.wording=boxt", "^eval.wording=boxt: no such value, did you mean 'boxed'[^\n]*$"),
         ("+wordings.mine={form: boxt}", "did you mean 'boxed'"),
         ("+wordings.mine={text: x}", "no such key"),
         ("task.validation=-1", "at least 0"),

@@ -16,9 +16,6 @@ from chattpl.report.labels import label_cells
 from chattpl.report.samples import Samples, read_samples, verdicts
 from chattpl.results import DEFAULT_RULE, Result
 
-# Of an evaluation's inputs what may differ between two models that are asked alike.
-OF_THE_MODEL = ("model", "seed", "device")
-
 
 @dataclass(frozen=True)
 class Arm:
@@ -61,8 +58,7 @@ class Arm:
     @property
     def asked(self) -> tuple[str, str]:
         """What it has in common with other models that are asked the same in the same way."""
-        inputs = {key: value for key, value in self.first.summary.inputs.items() if key not in OF_THE_MODEL}
-        return self.format, canonical(inputs)
+        return self.first.asked
 
     @property
     def is_fixed(self) -> bool:

@@ -22,6 +22,7 @@ from typing import Any
 import pandas
 
 from chattpl.errors import UserError
+from chattpl.hashing import canonical
 from chattpl.manifests import OtherVersionError, read_summary, read_training
 from chattpl.results import Summary
 from chattpl.train_report import TrainReport
@@ -40,6 +41,8 @@ TRAINING_ORDER = (
     ("chat", "sft", "full"),
 )
 FORMAT_ORDER = ("chat", "raw")
+# Of an evaluation's inputs what may differ between two models that are asked alike.
+OF_THE_MODEL = ("model", "seed", "device")
 # What a person compares: the columns of comparison.csv, in order; then `accuracy_<rule>` for each grading rule.
 COMPARISON = (
     "cell", "group", "study", "task", "model_name", "train_format", "train_method", "train_masking", "eval_format",
@@ -77,6 +80,20 @@ class Cell:
     def group(self) -> str:
         """What the cell has in common with the same model's cells in other formats."""
         return self.summary.group
+
+    @functools.cached_property
+    def asked(self) -> tuple[str, str]:
+        """What the cell has in common with those of other models that are asked the same in the same way."""
+        inputs = {key: value for key, value in self.summary.inputs.items() if key not in OF_THE_MODEL}
+        inputs["task.wording"] = self.wording
+        inputs.pop("eval.wording", None)
+        return self.format, canonical(inputs)
+
+    @property
+    def wording(self) -> str | None:
+        """The wording that it was asked in; None for an instruction that is no wording's."""
+        inputs = self.summary.inputs
+        return inputs.get("eval.wording") or inputs.get("task.wording")
 
     @functools.cached_property
     def training(self) -> TrainReport | None:

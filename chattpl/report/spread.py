@@ -1,5 +1,7 @@
 """How far a model's accuracy goes over the prompts that it was asked with: evaluation formats and wordings.
 
+A model that was trained with another wording is another model.
+
 Source of what is reported: Sclar et al., Quantifying Language Models' Sensitivity to Spurious Features in Prompt
 Design (FormatSpread, arXiv:2310.11324); here with intervals.
 """
@@ -89,7 +91,7 @@ def _spread(arms: list[Arm], answers: Answers) -> Iterator[Spread]:
     found = {rule: shares.reshape(len(arms), len(seeds), -1) for rule, shares in answers.shares(cells).items()}
     accuracies = found[DEFAULT_RULE].mean((1, 2))
     yield Spread(
-        model=min((arm.label for arm in arms), key=len),
+        model=_model(arms),
         prompts=prompts,
         by_rule={rule: spread_over(values) for rule, values in found.items()},
         worst=prompts[int(accuracies.argmin())],
@@ -98,23 +100,32 @@ def _spread(arms: list[Arm], answers: Answers) -> Iterator[Spread]:
 
 
 def _changes(arm: Arm) -> dict[str, Any]:
-    """What was changed beside seed and wording."""
+    """What was changed beside the seed and the wording that it was asked in."""
     changes = arm.first.summary.changes
-    return {key: value for key, value in changes.items() if key != "seed" and not key.startswith(WORDING)}
+    rephrased = changes.get("eval.wording")
+    of_prompt = WORDING if arm.train_format is None else ("eval.wording", f"wordings.{rephrased}.")
+    return {key: value for key, value in changes.items() if key != "seed" and not key.startswith(of_prompt)}
+
+
+def _model(arms: list[Arm]) -> str:
+    """What the labels of all arms say."""
+    first, *others = (arm.label.split(" ") for arm in arms)
+    return " ".join(word for word in first if all(word in other for other in others)) or arms[0].label
 
 
 def _prompts(arms: list[Arm]) -> tuple[str, ...]:
     """The name of each arm's prompt: its format, with its wording where there are several."""
-    wordings = [str(arm.first.summary.changes.get("task.wording") or _own(arm)) for arm in arms]
+    wordings = [_wording(arm) for arm in arms]
     several = len(set(wordings)) > 1
     return tuple(
         f"{arm.format}, {wording}" if several else arm.format for arm, wording in zip(arms, wordings, strict=True)
     )
 
 
-def _own(arm: Arm) -> str:
-    changed = [key for key in arm.first.summary.changes if key.startswith(WORDING)]
-    return "own instruction" if changed else "the task's wording"
+def _wording(arm: Arm) -> str:
+    name, summary = arm.first.wording, arm.first.summary
+    changed = any(key.startswith(f"wordings.{name}.") for key in summary.changes)
+    return "own instruction" if name is None or changed or "task.instruction" in summary.inputs else name
 
 
 def spread_section(spreads: Sequence[Spread]) -> str:
@@ -132,8 +143,8 @@ def spread_section(spreads: Sequence[Spread]) -> str:
     note = (
         "Each model over all evaluation formats and wordings of the instruction that it was asked with, under the"
         " default rule: accuracies in percent, the spread between the lowest and the highest in points, with 95 %"
-        " intervals that allow for which prompt is the lowest and the highest. A trained model was trained with the"
-        " wording that it is asked in."
+        " intervals that allow for which prompt is the lowest and the highest. What was trained with another wording"
+        " is another model."
     )
     rules = rules_of(spreads)
     text = f"{table(header, rows, numbers_from=1)}\n\n{note}"

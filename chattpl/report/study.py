@@ -95,13 +95,6 @@ class Study:
 
 
 def base_of(cell: Cell, cells: list[Cell]) -> Cell | None:
-    """The untrained model in the same format, with as many of the cell's own changes as there are, and no other."""
-    changes = cell.summary.changes.items()
-    like = [
-        each
-        for each in cells
-        if each.summary.train_format is None
-        and each.format == cell.format
-        and all(change in changes for change in each.summary.changes.items())
-    ]
-    return max(like, key=lambda each: len(each.summary.changes), default=None)
+    """The untrained model that was asked the same in the same way, with the same seed if it has it."""
+    like = [each for each in cells if each.summary.train_format is None and each.asked == cell.asked]
+    return max(like, key=lambda each: each.summary.seed == cell.summary.seed, default=None)

@@ -42,8 +42,8 @@ class LiveJob:
         Raises:
             UserError: the tokenizer cannot be loaded, the format does not suit it, or there are no samples.
         """
-        encoding = Encoding(job.base_folder, job.trust_remote_code, job.task)
-        form = encoding.format(job.format_name, parse_fields(job.format_name, job.format))
+        encoding = Encoding(job.base_folder, job.trust_remote_code)
+        form = encoding.format(job.format_name, parse_fields(job.format_name, job.format), job.task)
         samples = train_samples(job.task, form.fields.shots)
         return cls(job, encoding.tokenizer, form, encoding.stop(form, None, job.stop), samples)
 
