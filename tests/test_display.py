@@ -17,7 +17,7 @@ from chattpl import display, progress
 from chattpl.progress import ANSWERS, STEPS, Left, Progress, Work
 
 STEPS_OF_SFT = "sft.max_steps=12"
-SWEEP = ["-m", "method=sft,none", "eval.format=chat", STEPS_OF_SFT]
+SWEEP = ["-m", "method=none,sft", "eval.format=chat", STEPS_OF_SFT]
 TRAINED = "sft_chat_template--sft.max_steps=12"
 TIME = re.compile(r"^\d\d:\d\d:\d\d  ")
 

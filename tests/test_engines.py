@@ -220,6 +220,7 @@ def test_pytorchs_cache_is_emptied_before_an_engine_wakes_that_finds_no_room(mon
     engine._on_cpu = engine._asleep = False
     engine._can_sleep = True
     engine.sleep()
+    done.clear()
     held["training"] = kept
     engine.load_weights(iter([]))
     assert done == ["emptied"] * emptied + ["weights", "kv_cache"]

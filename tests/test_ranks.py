@@ -43,6 +43,8 @@ FLOAT32 = {"train_dtype": "float32", "dtype": "float32"}
 class Scripted:
     """An engine whose completions depend on the prompt, its copy, and the seed or how often it was asked."""
 
+    slept_bytes = 0
+
     def __init__(self, seeded: bool):
         self._seeded = seeded
         self._calls = 0
