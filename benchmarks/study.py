@@ -15,11 +15,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from commands import ROOT, add_study_options, start, study_overrides
+from sections import made_with
 
 from chattpl.report import write_report
 
@@ -29,6 +32,7 @@ GRPO = "grpo_chat_template,grpo_no_chat"
 PTST = "text_vanilla,text_alpaca,chat_vanilla,chat_alpaca,chat_system"
 HELD_OUT = "task.validation=500"  # training leaves them out in every part, so that all train on the same samples
 BOTH = "eval.format=chat,raw"
+SECONDS = "commands.jsonl"  # how long each command of a part took
 
 
 @dataclass(frozen=True)
@@ -92,16 +96,35 @@ def said(own: tuple[str, ...]) -> list[str]:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Type the commands of each part; the status of the first that fails."""
+    """Type the commands of each part, and note how long each took; the status of the first that fails."""
     for name in options.parts:
         part = PARTS[name]
         if part.needs and not options.dry:
             share_models(options.outputs / part.needs, options.outputs / part.study)
         for arguments in commands_of(part, options):
             print("chattpl", shlex.join(arguments), flush=True)
-            if not options.dry and (status := start(arguments).wait()):
+            if options.dry:
+                continue
+            began = time.monotonic()
+            status = start(arguments).wait()
+            note_seconds(options.outputs / part.study, name, time.monotonic() - began, status)
+            if status:
                 return status
     return 0
+
+
+def note_seconds(study: Path, part: str, seconds: float, status: int) -> None:
+    """A line in the study's folder: a part may take several commands, on several machines."""
+    study.mkdir(parents=True, exist_ok=True)
+    line = {"part": part, "seconds": round(seconds, 1), "status": status, "made_with": made_with()}
+    with (study / SECONDS).open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def noted_seconds(study: Path) -> list[dict[str, Any]]:
+    """What `note_seconds` wrote."""
+    path = study / SECONDS
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
 
 def share_models(source: Path, target: Path) -> None:
@@ -116,10 +139,12 @@ def share_models(source: Path, target: Path) -> None:
 
 def joined(outputs: Iterable[Path], into: Path) -> None:
     """Copy what is finished in several places into one, without weights."""
+    left_out = shutil.ignore_patterns("*.safetensors", "*.pt", ".work", "report", SECONDS)
     for each in outputs:
-        shutil.copytree(
-            each, into, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.safetensors", "*.pt", ".work", "report")
-        )
+        shutil.copytree(each, into, dirs_exist_ok=True, ignore=left_out)
+        for path in each.glob(f"*/{SECONDS}"):
+            with (into / path.parent.name / SECONDS).open("a", encoding="utf-8") as file:
+                file.write(path.read_text(encoding="utf-8"))
 
 
 def publish(options: argparse.Namespace) -> int:
@@ -148,6 +173,7 @@ def trainings(folder: Path, study: str) -> str:
     asked = [json.loads(path.read_bytes()) for path in sorted(folder.glob("eval/*/summary.json"))]
     seconds = sum(row["seconds"] for _, row in rows), sum(row["seconds"] for row in asked)
     made = [json.dumps({"hardware": row["hardware"], **row["versions"]}) for row in [*dict(rows).values(), *asked]]
+    noted = noted_seconds(folder)
     commands = [(own, part.config) for part in PARTS.values() if part.study == study for own in part.commands]
     lines = [
         "# Trainings",
@@ -166,6 +192,11 @@ def trainings(folder: Path, study: str) -> str:
         "```bash",
         *(shlex.join(["chattpl", *said(own), f"model={config}", "task=gsm8k"]) for own, config in commands),
         "```",
+        "",
+        "| part | seconds, start to end |",
+        "|---|--:|",
+        *(f"| {each['part']}{' (ended early)' * bool(each['status'])} | {each['seconds']:,.0f} |" for each in noted),
+        f"| together | {sum(each['seconds'] for each in noted):,.0f} |",
         "",
         "## Made with",
         "",

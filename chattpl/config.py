@@ -54,6 +54,7 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "engine.max_model_len": (1, math.inf),
     "engine.kv_cache_gib": (1e-9, math.inf),
     "gpus": (1, math.inf),
+    "gpu_share": (0.01, 1),
     "seed": (0, 2**31 - 1),
 }
 
@@ -95,6 +96,8 @@ def checked_config(composed: DictConfig) -> Config:
         raise UserError("grpo.sync_ref_model=true: with lora the reference model is the base, which stays as it is")
     if is_adapted(schema.lora) and schema.gpus > 1:
         raise UserError(f"gpus={schema.gpus}: an adapter is trained on one card; set gpus=1, or lora=none")
+    if schema.gpus > 1 and schema.gpu_share < 1:
+        raise UserError(f"gpus={schema.gpus}: a training takes several cards whole; set gpu_share=1, or gpus=1")
     if METHODS[schema.train.method].trains and trains_base_weights(schema.lora):
         model = schema.model
         check_precision(schema.train.method, model.train_dtype, model.master_weights, hyperparameters, schema.gpus)

@@ -161,6 +161,7 @@ DECIDES: dict[str, tuple[Condition, Condition]] = {
     "seed": (_trained, _sampled),
     "device": (_never, _never),
     "gpus": (_never, _never),
+    "gpu_share": (_never, _never),
     "tracker": (_never, _never),
     "study": (_never, _never),
     "output_root": (_never, _never),

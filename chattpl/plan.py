@@ -163,7 +163,8 @@ class CellPlan:
         """The engine that answers, and makes the rollouts."""
         shared = {key: getattr(self.config.model, key) for key in ("dtype", "attn_implementation", "trust_remote_code")}
         gpus = self.config.gpus if self.device == "cuda" else 1
-        return EngineSpec(**vars(self.config.engine), **shared, device=self.device, gpus=gpus)
+        share = self.config.gpu_share
+        return EngineSpec(**vars(self.config.engine), **shared, device=self.device, gpus=gpus, gpu_share=share)
 
     @property
     def training_work(self) -> Work:
@@ -199,6 +200,7 @@ class CellPlan:
             seed=config.seed,
             device=self.device,
             gpus=config.gpus,
+            gpu_share=config.gpu_share,
             tracker=config.tracker,
             tracking=str((self.study / "tracking" / config.tracker).absolute()),
             inputs=model.inputs,

@@ -76,6 +76,7 @@ class _Common:
     tracker: str = MISSING
     device: str = MISSING
     gpus: int = MISSING
+    gpu_share: float = MISSING
     seed: int = MISSING
     study: str = MISSING
     output_root: str = MISSING

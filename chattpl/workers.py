@@ -171,14 +171,21 @@ class Workers:
 
 
 def capacity(nodes: Sequence[Mapping[str, Any]], remote: Mapping[str, Any]) -> int:
-    """How many workers the nodes of a Ray cluster have room for. Each stands on one node."""
+    """How many workers the nodes of a Ray cluster have room for. Each stands on one node, and on one GPU if it takes a
+    part of one.
+    """
     wanted = {"GPU": remote.get("num_gpus", 0), "CPU": remote.get("num_cpus", 0), **remote.get("resources", {})}
     wanted = {name: amount for name, amount in wanted.items() if amount}
     return sum(
-        int(min((node["Resources"].get(name, 0) // amount for name, amount in wanted.items()), default=1))
+        min((_room(node["Resources"].get(name, 0), amount) for name, amount in wanted.items()), default=1)
         for node in nodes
         if node["Alive"]
     )
+
+
+def _room(there: float, amount: float) -> int:
+    """How many times an amount is there; parts of one thing are of the same thing."""
+    return int(there) * _room(1, amount) if amount < 1 < there else int(there / amount + 1e-6)
 
 
 def _words(remote: Mapping[str, Any]) -> str:

@@ -69,6 +69,8 @@ NAMES = [
         "gpus=2",
         "model.master_weights=true",
     ),
+    case("several cards in part", "gpus=2 gpu_share=0.5", "gpus=2", "gpu_share=1"),
+    case("a share of no card", "gpu_share=0", "gpu_share=0", "between 0.01"),
     case("masters in float16", "model.train_dtype=float16", "model.train_dtype=float16", "model.master_weights=false"),
     case("seed of the trainer", "sft.seed=3", "sft.seed", "seed="),
     case("checkpoints without the optimizer", "sft.save_only_model=true", "sft.save_only_model", "resumed"),

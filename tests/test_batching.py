@@ -1,14 +1,17 @@
 """What a training takes of its device's memory, and how its steps are divided."""
 
 import json
+from dataclasses import replace
 
 import pytest
-from transformers import GPT2Config, MambaConfig
+import torch
+from conftest import training_job
+from transformers import AutoConfig, AutoModelForCausalLM, GPT2Config, MambaConfig
 
 from chattpl.basemodel import EMBEDDED
 from chattpl.generation.memory import sizes
 from chattpl.training.grpo import step_shape
-from chattpl.training.memory import ENOUGH, GIB, Batching, Footprint, Gathered, fitting, shared_out, taken
+from chattpl.training.memory import ENOUGH, GIB, Batching, Footprint, Gathered, batching, fitting, shared_out, taken
 
 QWEN3_4B = {"hidden_size": 2560, "num_hidden_layers": 36, "num_attention_heads": 32, "num_key_value_heads": 8,
             "head_dim": 128, "intermediate_size": 9728, "vocab_size": 151936}  # fmt: skip
@@ -43,6 +46,15 @@ def test_what_is_configured_decides_about_checkpointing():
 
 def test_a_sample_is_never_divided_however_little_memory_there_is():
     assert fitting(four_billion(), 8 * GIB, 700, None).tokens == 700
+
+
+def test_a_training_that_shares_its_card_leaves_the_other_part_alone(monkeypatch, tmp_path):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (79 * GIB, 80 * GIB))
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(EMBEDDED))
+    job = replace(training_job(tmp_path), device="cuda")
+    alone, shared = (batching(model, replace(job, gpu_share=share), 512, True).tokens for share in (1, 0.5))
+    assert 0.4 * alone < shared < 0.5 * alone
 
 
 def test_checkpointing_makes_micro_batches_larger():

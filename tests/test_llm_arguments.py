@@ -7,6 +7,7 @@ from conftest import spec
 from chattpl import ranks
 from chattpl.basemodel import EMBEDDED
 from chattpl.errors import UserError
+from chattpl.generation.device import gpu_bytes
 from chattpl.generation.llm_arguments import llm_arguments, spread
 from chattpl.generation.memory import GIB, SEQUENCES
 
@@ -46,6 +47,17 @@ def test_the_share_of_a_gpu_follows_from_the_model(gpu):
     chosen = on_a_gpu()
     assert 0 < chosen["gpu_memory_utilization"] < 0.1
     assert chosen["kv_cache_memory_bytes"] < 4 * GIB
+
+
+def test_an_engine_that_shares_its_card_is_told_its_part_of_the_whole(gpu):
+    alone, shared = on_a_gpu(), on_a_gpu(gpu_share=0.5)
+    assert shared["kv_cache_memory_bytes"] == alone["kv_cache_memory_bytes"]
+    assert shared["gpu_memory_utilization"] == pytest.approx(alone["gpu_memory_utilization"], abs=1e-4)
+
+
+def test_what_is_free_of_a_shared_card_is_a_part_of_all(gpu):
+    assert gpu_bytes(0.5) == (40 * GIB, 40 * GIB)
+    assert gpu_bytes() == (79 * GIB, 80 * GIB)
 
 
 def test_a_configured_share_is_taken_as_it_is(gpu):

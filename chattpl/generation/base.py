@@ -25,6 +25,7 @@ class EngineSpec:
         gpu_memory_utilization, kv_cache_gib, enforce_eager: as vLLM names them; null leaves the choice to the engine.
         compile: let vLLM compile the model.
         gpus: cards over which vLLM may spread a model that does not fit on one.
+        gpu_share: the part of a card's memory that this process may use.
     """
 
     name: str
@@ -38,6 +39,7 @@ class EngineSpec:
     enforce_eager: bool | None = None
     compile: bool = False
     gpus: int = 1
+    gpu_share: float = 1.0
 
 
 @dataclass(frozen=True)

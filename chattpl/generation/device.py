@@ -45,14 +45,17 @@ def hardware(device: str) -> str:
     return next(names, platform.processor() or platform.machine())
 
 
-def gpu_bytes() -> tuple[int, int]:
-    """Bytes of the GPU's memory that are free, once PyTorch gave back what it keeps of earlier work; and in all."""
+def gpu_bytes(share: float = 1.0) -> tuple[int, int]:
+    """Bytes of the GPU's memory that are free, once PyTorch gave back what it keeps of earlier work; and in all.
+
+    Of a GPU that is shared, the part that is this process's: what the others will use is not known, nor when.
+    """
     import torch
 
     gc.collect()  # a trainer and its model hold each other
     torch.cuda.empty_cache()
     free, total = torch.cuda.mem_get_info()
-    return int(free), int(total)
+    return min(int(free), int(share * total)), int(share * total)
 
 
 def conditions(device: str) -> dict[str, Any]:

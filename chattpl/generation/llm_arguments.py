@@ -86,9 +86,10 @@ def _gpu_share(folder: Path, spec: EngineSpec) -> dict[str, Any]:
         return {"kv_cache_memory_bytes": int(spec.kv_cache_gib * GIB), "gpu_memory_utilization": share}
     if spec.gpu_memory_utilization is not None:
         return {"gpu_memory_utilization": spec.gpu_memory_utilization}
-    free, total = gpu_bytes()
+    free, total = gpu_bytes(spec.gpu_share)
     config = model_config(folder, spec.trust_remote_code)
-    return spread(spec.gpus, total, free, weight_bytes(folder), config, spec.max_model_len)
+    chosen = spread(spec.gpus, total, free, weight_bytes(folder), config, spec.max_model_len)
+    return chosen | {"gpu_memory_utilization": round(chosen["gpu_memory_utilization"] * spec.gpu_share, 4)}
 
 
 def spread(

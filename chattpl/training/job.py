@@ -31,7 +31,8 @@ class TrainingJob:
         stop: stop strings of the rollouts.
         engine: what makes the rollouts; null where the method has none.
         device: "cpu" or "cuda".
-        gpus: processes that it is shared out among, each with a card of its own.
+        gpus: processes that it is shared out among, each with a card of its own; `gpu_share` is the part of a card's
+            memory that one may use.
         tracker: a row of `TRACKERS`; `tracking` is the folder for what it writes.
         inputs: everything that decides the model; written into `train.json` with its fingerprint.
     """
@@ -59,6 +60,7 @@ class TrainingJob:
     seed: int
     device: str
     gpus: int
+    gpu_share: float
     tracker: str
     tracking: str
     inputs: Mapping[str, Any]

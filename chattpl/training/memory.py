@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 
 from chattpl import ranks
 from chattpl.generation.device import gpu_bytes
-from chattpl.generation.memory import GIB, Shape, sizes
+from chattpl.generation.memory import GIB, GRAPHS, Shape, sizes
 from chattpl.training.adapter import adapter_size
 from chattpl.training.job import TrainingJob
 
@@ -94,7 +94,7 @@ def batching(
     if adapter is not None:
         state = sum(each.nbytes for each in weights) + adapter_size(model, adapter) * 16
     footprint = Footprint.of(sizes(model.config), state, width, adapter is not None)
-    memory = min(ranks.gathered(_available(job.device)))
+    memory = min(ranks.gathered(_available(job.device, job.gpu_share)))
     asked = job.hyperparameters.get("gradient_checkpointing")
     gathered = Gathered.of(sizes(model.config), parameters, 4 if job.train_dtype == "float32" else 2)
     chosen = shared_out(footprint, gathered, ranks.count(), memory, longest, asked, -(-engine // GIB) * GIB)
@@ -195,9 +195,11 @@ def state_bytes(train_dtype: str, master_weights: bool) -> int:
     return 12 if master_weights else 8
 
 
-def _available(device: str) -> float:
+def _available(device: str, share: float) -> float:
     """Bytes, in whole GiB so that two runs on one machine do the same."""
     if device == "cpu":
         return float(psutil.virtual_memory().total * CPU_SHARE / ranks.count() // GIB * GIB)
-    free, _ = gpu_bytes()
+    free, total = gpu_bytes(share)
+    if share < 1:
+        free = min(free, total - GRAPHS)  # what an engine keeps while it sleeps
     return float((free - HEAD) // GIB * GIB)
