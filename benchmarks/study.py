@@ -66,9 +66,8 @@ PARTS = {
         config="qwen3_0_6b",
     ),
     **{
-        f"{name}-{seed}": Part(NAME, ((f"experiment={trained}", BOTH, f"seed={seed}"),))
+        f"seed-{seed}": Part(NAME, ((f"experiment={'base,' * (seed == 0)}{GRPO},{SFT}", BOTH, f"seed={seed}"),))
         for seed in range(3)
-        for name, trained in (("sft", f"base,{SFT}" if seed == 0 else SFT), ("grpo", GRPO))
     },
     "again": Part(f"{NAME}-again", (("experiment=sft_chat_template", BOTH),)),
     "wordings": Part(
