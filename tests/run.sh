@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # The tests, with all that they need: tests/run.sh [PYTEST OPTION ...]. The slow ones too: tests/run.sh -m ''
+# Several files at a time, a thread each: the threads of one would only wait for cores that the other computes on.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 ./multirun.sh --setup
-exec .venv/bin/python -m pytest "$@"
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
+exec .venv/bin/python -m pytest -n logical --maxprocesses 4 --dist loadfile "$@"

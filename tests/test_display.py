@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from command_line import command
+from conftest import run_main
 from screen import Screen, Terminal
 
 from chattpl import display, progress
@@ -70,12 +70,11 @@ def test_log_files_hold_plain_lines(swept):
     assert "\x1b" not in log
 
 
-def test_a_file_gets_the_same_lines_whether_standard_error_is_a_terminal(micro, no_vllm, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "vllm", None)
+def test_a_file_gets_the_same_lines_whether_standard_error_is_a_terminal(micro, no_vllm, tmp_path):
     arguments = [*micro, "method=none", "task.test_limit=60", "eval.batch_size=1", "eval.max_tokens=24"]
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
-    plain = command(*arguments, cwd=tmp_path / "a").out
+    plain = run_main(*arguments, cwd=tmp_path / "a", PYTHONPATH=no_vllm).stdout
     with (tmp_path / "out").open("w") as file:
         terminal = Terminal(*arguments, cwd=tmp_path / "b", stdout=file.fileno(), PYTHONPATH=no_vllm)
         shown = terminal.read()

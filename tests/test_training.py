@@ -2,12 +2,14 @@
 
 import json
 import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import training_job
+from conftest import ROOT, training_job
 from recorder import Holding
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
@@ -113,8 +115,22 @@ def test_grpo_trains_on_the_warm_vllm_engine_with_the_graders_reward(make_job, v
     assert all(abs(ratio - 1) < 0.1 for ratio in corrected)
 
 
-def test_a_training_uses_every_core_beside_a_running_engine(vllm_engine):
-    assert torch.get_num_threads() == len(os.sched_getaffinity(0))
+BESIDE_AN_ENGINE = """
+import torch
+from conftest import EMBEDDED, spec, start
+
+engine = start(spec("vllm", enforce_eager=True), EMBEDDED)
+print(torch.get_num_threads())
+engine.close()
+"""
+
+
+def test_a_training_uses_every_core_beside_a_running_engine():
+    pytest.importorskip("vllm", reason="vLLM is not installed")
+    environment = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
+    environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    done = subprocess.run([sys.executable, "-c", BESIDE_AN_ENGINE], env=environment, capture_output=True, text=True)
+    assert done.stdout.split()[-1:] == [str(len(os.sched_getaffinity(0)))], done.stderr
 
 
 def test_the_base_model_is_left_as_it_was(sft):

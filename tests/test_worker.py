@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from command_line import command
 from conftest import ROOT, configuration, training_job
 
@@ -27,7 +28,8 @@ def work(job: TrainingJob, folder: Path) -> subprocess.CompletedProcess[str]:
     folder.mkdir(exist_ok=True)
     (folder / "job.json").write_text(json.dumps(job.to_json()))
     arguments = [sys.executable, "-m", "chattpl.training.worker", "job.json"]
-    environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
+    threads = str(torch.get_num_threads())  # decides in which order sums are rounded
+    environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": threads}
     return subprocess.run(arguments, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
