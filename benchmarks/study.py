@@ -12,6 +12,7 @@ import argparse
 import json
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -27,6 +28,7 @@ from sections import made_with
 from chattpl.report import write_report
 
 NAME = "qwen2.5-coder-0.5b-gsm8k"
+CONFIG = "qwen25_coder_0_5b"  # of conf/model
 SFT = "sft_chat_template,sft_no_chat_full_loss,sft_no_chat_mask_q"
 GRPO = "grpo_chat_template,grpo_no_chat"
 PTST = "text_vanilla,text_alpaca,chat_vanilla,chat_alpaca,chat_system"
@@ -43,27 +45,23 @@ class Part:
         study: the folder below the outputs.
         commands: the overrides of each, after the model's and the task's.
         needs: the study whose trained models it asks.
-        config: the file of `conf/model`.
     """
 
     study: str
     commands: tuple[tuple[str, ...], ...]
     needs: str | None = None
-    config: str = "qwen25_coder_0_5b"
 
 
 PARTS = {
-    # Typed before the model had a configuration of its own.
     "rates": Part(
         f"{NAME}-rates",
         (
             (
-                *("experiment=sft_chat_template,grpo_chat_template", "sft.learning_rate=5e-6,1e-5,2e-5"),
+                *("experiment=grpo_chat_template,sft_chat_template", "sft.learning_rate=2e-6,5e-6,1e-5,2e-5"),
                 *("grpo.learning_rate=1e-6,3e-6", "grpo.max_steps=50", "grpo.max_completion_length=320"),
                 *("eval.format=chat", "eval.split=validation"),
             ),
         ),
-        config="qwen3_0_6b",
     ),
     **{
         f"seed-{seed}": Part(NAME, ((f"experiment={'base,' * (seed == 0)}{GRPO},{SFT}", BOTH, f"seed={seed}"),))
@@ -84,9 +82,8 @@ PARTS = {
 
 def commands_of(part: Part, options: argparse.Namespace) -> Iterator[list[str]]:
     """The arguments of chattpl for each command of a part."""
-    chosen = argparse.Namespace(**{**vars(options), "config": options.config or part.config})
     for own in part.commands:
-        yield [*said(own), *study_overrides(chosen), f"study={part.study}", f"output_root={options.outputs}"]
+        yield [*said(own), *study_overrides(options), f"study={part.study}", f"output_root={options.outputs}"]
 
 
 def said(own: tuple[str, ...]) -> list[str]:
@@ -105,7 +102,9 @@ def run(options: argparse.Namespace) -> int:
             if options.dry:
                 continue
             began = time.monotonic()
-            status = start(arguments).wait()
+            process = start(arguments)
+            signal.signal(signal.SIGTERM, lambda *_, process=process: process.terminate())
+            status = process.wait()
             note_seconds(options.outputs / part.study, name, time.monotonic() - began, status)
             if status:
                 return status
@@ -173,7 +172,7 @@ def trainings(folder: Path, study: str) -> str:
     seconds = sum(row["seconds"] for _, row in rows), sum(row["seconds"] for row in asked)
     made = [json.dumps({"hardware": row["hardware"], **row["versions"]}) for row in [*dict(rows).values(), *asked]]
     noted = noted_seconds(folder)
-    commands = [(own, part.config) for part in PARTS.values() if part.study == study for own in part.commands]
+    commands = [own for part in PARTS.values() if part.study == study for own in part.commands]
     lines = [
         "# Trainings",
         "",
@@ -189,7 +188,7 @@ def trainings(folder: Path, study: str) -> str:
         "## Commands",
         "",
         "```bash",
-        *(shlex.join(["chattpl", *said(own), f"model={config}", "task=gsm8k"]) for own, config in commands),
+        *(shlex.join(["chattpl", *said(own), f"model={CONFIG}", "task=gsm8k"]) for own in commands),
         "```",
         "",
         "| part | seconds, start to end |",
@@ -241,7 +240,7 @@ def main() -> int:
     runs.add_argument("--outputs", type=Path, default=Path("outputs"))
     runs.add_argument("--dry", action="store_true", help="only print the commands")
     add_study_options(runs)
-    runs.set_defaults(do=run, config=None, task="gsm8k")
+    runs.set_defaults(do=run, config=CONFIG, task="gsm8k")
     pages = verbs.add_parser("page")
     pages.add_argument("outputs", nargs="+", type=Path)
     pages.add_argument("--to", type=Path, default=ROOT / "docs" / "results" / NAME)
