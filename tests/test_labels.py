@@ -77,6 +77,22 @@ def test_no_simpler_rule_reads_as_well(rule, labelled, grader):
     assert agreement(extractors[rule], labelled) < agreement(extractors["committed"], labelled) - 0.15
 
 
+NUMBER_LABELS = LABELS.with_name("number_labels.jsonl")
+
+
+def test_the_grader_reads_answers_that_end_in_a_bare_number(grader):
+    rows = [json.loads(line) for line in NUMBER_LABELS.read_text(encoding="utf-8").splitlines()]
+    shares = {
+        chosen: agreement(
+            grader.extractors()["committed"],
+            [(row["output"], row["answer"], "") for row in rows if row["chosen"] == chosen],
+        )
+        for chosen in ("random", "disagreement")
+    }
+    assert shares["random"] >= 0.97
+    assert shares["disagreement"] >= 0.9
+
+
 def test_ten_thousand_real_answers_are_graded_by_all_rules_in_seconds(outputs, grader):
     began = time.process_time()
     verdicts = [grader.grade_by_rule(row["output"], row["gold"]) for row in outputs.values()]

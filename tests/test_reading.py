@@ -154,6 +154,43 @@ def test_the_box_after_a_check_replaces_the_one_before():
     assert number("So \\boxed{17}. Let's check.\n```output\n18\n```\nShe has \\boxed{18}.") == "18"
 
 
+@pytest.mark.parametrize("end", ["", "18", "1"])
+def test_a_last_line_that_comes_again_and_again_is_the_answer(end):
+    reply = "She has 9 * 2 = 18 left.\n18\n"
+    assert number(reply + "18\n" * 60 + end) == "18"
+    assert read(reply + "18\n" * 60 + end).end == len(reply)
+
+
+@pytest.mark.parametrize("line", ["18.", "18 eggs", "18 eggs are left on the farm"])
+def test_a_line_with_one_number_that_comes_again_and_again_is_the_answer(line):
+    assert number("She has 9 * 2 = 18.\n" + f"{line}\n" * 60 + line[:1]) == "18"
+
+
+def test_a_last_line_may_end_in_a_full_stop():
+    assert number("Let x be the eggs.\nTherefore, x = 18.\n18.") == "18"
+
+
+def test_the_label_of_an_item_that_breaks_off_is_no_answer():
+    assert number("1. Count the eggs of the first day.\n2. Count those of the second.\n3.") is None
+
+
+def test_working_that_comes_again_and_again_commits_to_nothing():
+    assert number("She has 9 * 2 = 18 eggs\n" * 60 + "She has 9") is None
+
+
+def test_last_lines_that_alternate_commit_to_nothing():
+    assert number("She has 9 * 2 = 18 left.\n" + "18\n9\n" * 60) is None
+
+
+@pytest.mark.parametrize("last_line", ["7.5", "13.33"])
+def test_a_last_line_with_a_decimal_fraction_is_the_answer_and_no_label_of_a_list(last_line):
+    assert number(f"The average is 30/4 = {last_line} square feet.\n{last_line}") == str(Fraction(last_line))
+
+
+def test_a_sentence_may_begin_with_a_decimal_fraction():
+    assert number("It takes a while.\n2.5 hours") == "5/2"
+
+
 def test_a_negative_answer_keeps_its_sign():
     assert [number(text) for text in ("The answer is -7.", "Answer: \u22127", "#### -7", "So it is -$7.")] == ["-7"] * 4
 

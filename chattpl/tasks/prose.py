@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from chattpl.tasks.boxes import Box, find_boxes
 
-LIST_PREFIX = re.compile(r"[\s>*#-]*+(?:[0-9]{1,3}|[a-zA-Z])[.)][*\s]*+")
+LIST_PREFIX = re.compile(r"[\s>*#-]*+(?:[0-9]{1,3}|[a-zA-Z])(?:\.(?![0-9])|\))[*\s]*+")
 
 _FENCE = re.compile(r"```[ \t]*(?P<language>\w*)[^\S\n]*")
 _NO_CODE = {"", "text", "txt", "plaintext", "markdown", "md", "latex", "tex", "math"}

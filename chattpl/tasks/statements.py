@@ -7,8 +7,9 @@ So she has 18 left.            sentence, 18     ####                        mark
 ```output\n18\n```             output, 18       ```python … ```             code
 """
 
+import itertools
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
@@ -31,6 +32,7 @@ _LIST = re.compile(r"[^,=]*[0-9][^,=]*(?:, [^,=]*[0-9][^,=]*)+")
 _CLOCK = re.compile(r":00(?![0-9:])")  # read as the hour
 _OPERATION = re.compile(r"(?:\s|\A)[-+*/=×÷](?:\s|\Z)")
 _NEW_SENTENCE = re.compile(r"\s+[A-Z][a-z]")
+_ROUNDS = 3  # so many times the same line is no working
 
 
 @dataclass(frozen=True)
@@ -70,14 +72,38 @@ def read_statements(pieces: Iterable[Piece]) -> list[Statement]:
         kind, number = _kind_and_number(piece)
         statements.append(Statement(piece, kind, number, announced))
         announced = number is None and bool(_ANNOUNCEMENT.search(piece.text))
-    if statements and _is_bare_number(statements[-1].piece):
-        statements[-1] = replace(statements[-1], kind="answer", number=parse_number(statements[-1].piece.text))
+    for place, number in _last_lines(statements):
+        statements[place] = replace(statements[place], kind="answer", number=number)
     return statements
 
 
-def _is_bare_number(piece: Piece) -> bool:
-    is_label = LIST_PREFIX.match(piece.text) or re.search(r"[^\W\d_]", piece.text)
-    return piece.opens_line and not is_label and parse_number(piece.text) is not None
+def _last_lines(statements: Sequence[Statement]) -> Iterator[tuple[int, Fraction]]:
+    """The last line, if it is nothing but a number; and what repeats the line before it, which the end may cut off."""
+    pieces = [one.piece for one in statements]
+    if pieces and (last := _bare_number(pieces)) is not None:
+        yield len(pieces) - 1, last
+    repeated = [
+        *itertools.takewhile(lambda place: pieces[place].text == pieces[-2].text, range(len(pieces) - 2, -1, -1))
+    ]
+    if len(repeated) >= _ROUNDS and pieces[-2].opens_line and (number := _lone_number(pieces[-2].text)) is not None:
+        yield from ((place, number) for place in repeated)
+
+
+def _bare_number(pieces: Sequence[Piece]) -> Fraction | None:
+    """The number that the last piece is; not where it is the label of a list's next item."""
+    *before, last = pieces
+    if not last.opens_line or re.search(r"[^\W\d_]", last.text):
+        return None
+    if LIST_PREFIX.match(last.text) and any(LIST_PREFIX.match(one.text) for one in before):
+        return None
+    return parse_number(last.text.removesuffix("."))
+
+
+def _lone_number(text: str) -> Fraction | None:
+    """The number that the line begins with, if it names no other and works nothing out."""
+    content = plain(text)
+    number = leading_number(content)
+    return number[0] if number is not None and _stands_alone(content[number[1] :], number[0]) else None
 
 
 def _kind_and_number(piece: Piece) -> tuple[str, Fraction | None]:
