@@ -99,15 +99,15 @@ def test_the_page_says_once_what_all_cells_share(tmp_path):
     page = page_of(tmp_path / "s")
     assert "All cells: task: arithmetic; split: test; n: 10; seed: 0; engine: vllm; task.test_limit: 100." in page
     assert page.count("test_limit") == 1
-    assert "| base |" in section(page, "Cells")
+    assert "| base |" in section(page, "Accuracy")
 
 
 @pytest.mark.parametrize(("column", "changes"), [("n", {"n": 20}), ("engine", {"engine": "transformers"})])
 def test_what_is_not_shared_has_a_column(tmp_path, column, changes):
     add_cell(tmp_path / "s", "base", "chat", range(5), **{"n": 10, **changes})
-    assert f"| {column} |" not in section(page_of(tmp_path / "s"), "Cells")
+    assert f"| {column} |" not in section(page_of(tmp_path / "s"), "Accuracy")
     add_cell(tmp_path / "s", "base", "raw", range(5), n=10)
-    assert f"| {column} |" in section(page_of(tmp_path / "s"), "Cells")
+    assert f"| {column} |" in section(page_of(tmp_path / "s"), "Accuracy")
 
 
 def test_a_cell_is_set_against_the_base_that_was_asked_alike(tmp_path):
