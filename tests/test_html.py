@@ -467,8 +467,9 @@ def test_at_most_a_hundred_samples_stand_in_the_list(base):
         ({"stop": "2", "of": "0"}, []),
         ({"run_on": "1"}, ["4"]),
         ({"run_on": "1", "stop": "2"}, []),  # of one and the same answer
-        ({"strict": "1", "of": "1", "search": "101 + 1"}, ["101"]),
-        ({"strict": "0", "of": "1", "search": "101 + 1"}, []),
+        ({"kind": "0", "of": "1", "search": "101 + 1"}, ["101"]),  # right
+        ({"kind": "2", "of": "1", "search": "101 + 1"}, []),  # wrong
+        ({"kind": "4"}, ["4"]),  # cut off
         ({"search": "add 2 TO 3."}, ["4"]),
         ({"search": "think of 8"}, ["5"]),
         ({"search": "4 + 1?", "where": "answers"}, []),
