@@ -265,6 +265,12 @@ def test_in_short_says_yes_where_each_difference_is_significant(study):
     assert "format of the training?** Yes: the one difference is significant (60.0 points)" in in_short(study)
 
 
+def test_of_many_formats_it_says_how_often_each_is_better(tmp_path):
+    for eval_format, right in (("chat", 80), ("raw", 50), ("mine", 20)):
+        add_cell(tmp_path / "s", "base", eval_format, range(right))
+    assert "chat is better for base, raw is better for base." in in_short(tmp_path / "s")
+
+
 def test_a_training_that_does_harm_did_not_help(tmp_path):
     for model, right in (("sft_chat_template", 30), ("base", 60)):
         add_cell(tmp_path / "s", model, "chat", range(right))

@@ -227,6 +227,14 @@ def test_text_on_a_field_is_black_or_white_whichever_can_be_read(study):
     assert colours["+44.0*"] == "white"  # the largest difference: dark purple
 
 
+def test_curves_of_seeds_look_the_same_and_stand_once_in_the_legend(seeds, tmp_path):
+    for name in ("sft_chat_template", "sft_chat_template--seed=1"):
+        add_training(tmp_path / "s", name, loss=[[1, 2.0], [2, 1.0]])
+    [ax] = training_curves(Study.read(tmp_path / "s")).axes
+    assert len({(line.get_color(), line.get_linestyle(), line.get_marker()) for line in ax.lines}) == 1
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["sft_chat_template"]
+
+
 # Ten formats, thirty models
 
 
@@ -275,8 +283,8 @@ def test_numbers_of_thirty_models_stand_on_no_other(tmp_path):
 def test_curves_of_many_trainings_have_larger_panels(tmp_path):
     for count in (FEW_TRAININGS, FEW_TRAININGS + 1):
         for seed in range(count):
-            model = f"sft_chat_template--seed={seed}"
-            add_cell(tmp_path / f"s{count}", model, "chat", range(5), n=10, seed=seed)
+            model = f"sft_chat_template--sft.learning_rate={seed}"
+            add_cell(tmp_path / f"s{count}", model, "chat", range(5), n=10)
             add_training(tmp_path / f"s{count}", model, loss=[[1, 2.0], [2, 1.0]])
     few, many = (
         training_curves(Study.read(tmp_path / f"s{count}")).axes[0].bbox.height

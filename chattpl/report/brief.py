@@ -61,9 +61,11 @@ def _how_many(number: int, among: int) -> str:
 def _sides(family: Family, contrasts: Sequence[Contrast]) -> str:
     """Which side is higher, and in what."""
     higher: dict[str, list[str]] = {}
+    of_many = len(contrasts) > len({each.group for each in contrasts}) and "{first}" in family.higher[0]
+    sides = family.higher_of_many if of_many else family.higher
     for each in contrasts:
         ahead = each.by_rule[DEFAULT_RULE].difference > 0
-        words = family.higher[0 if ahead else 1].format(first=escape(each.first), second=escape(each.second))
+        words = sides[0 if ahead else 1].format(first=escape(each.first), second=escape(each.second))
         higher.setdefault(words, []).append(escape(family.member.format(**vars(each))))
     ranked = sorted(higher.items(), key=lambda item: -len(item[1]))
     said = [f"{words} {_named(members, len(contrasts))}".rstrip() for words, members in ranked[:MOST_WINNERS]]
@@ -74,7 +76,8 @@ def _named(members: Sequence[str], among: int) -> str:
     """These by name, or how many they are where names would tell nothing or be too many."""
     if len(members) == among:
         return "in all of them" if among > 1 else ""
-    return f"for {listed(members)}" if len(members) <= MOST_NAMES else f"in {len(members)}"
+    names = list(dict.fromkeys(members))
+    return f"for {listed(names)}" if len(members) <= MOST_NAMES else f"in {len(members)}"
 
 
 def _between(values: Sequence[float]) -> str:

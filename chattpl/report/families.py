@@ -59,6 +59,7 @@ class Family:
         title: of its section of the report.
         question: that it answers, in short.
         asks_for_first: whether the answer is yes only where the first side is higher.
+        higher_of_many: the same where contrasts of one group have several first and second sides.
         member: what a sentence calls one of its contrasts among the others.
         columns: what its tables call the group and the two sides.
         about: how a sentence on a contrast begins; takes its group.
@@ -76,6 +77,7 @@ class Family:
     about: str
     nothing: str
     higher: tuple[str, str] = ("{first} is better than {second}", "{second} is better than {first}")
+    higher_of_many: tuple[str, str] = ("{first} is better", "{second} is better")
     member: str = "{group}"
     asks_for_first: bool = True
     side: str = "{name}"
