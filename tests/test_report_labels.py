@@ -62,6 +62,12 @@ def test_a_change_that_concerns_one_method_alone_is_shared_where_all_its_models_
     assert "sft_chat_template" in labels.models.values()
 
 
+def test_the_engine_is_said_once(tmp_path):
+    add(tmp_path / "s", "base", "chat", engine__name="vllm")
+    assert "engine.name" not in labels_of(tmp_path / "s").shared
+    assert labels_of(tmp_path / "s").shared["engine"] == "vllm"
+
+
 def test_a_change_of_the_evaluation_that_base_lacks_is_not_shared(tmp_path):
     add(tmp_path / "s", "base", "chat", inputs={"eval.max_tokens": 512})
     add(tmp_path / "s", "sft_chat_template", "chat", eval__max_tokens=64)
