@@ -96,7 +96,7 @@ def _blind(contrast: Contrast, rule: str) -> str:
 def _no_difference(first: str, second: str, found: PairedComparison) -> str:
     return (
         f"no difference between {first} and {second} can be told apart from chance at n={found.n}:"
-        f" the interval {interval(found.ci_low, found.ci_high)} holds 0"
+        f" the interval {interval(found.ci_low, found.ci_high)} includes 0"
     )
 
 
