@@ -332,7 +332,7 @@ def test_verdicts_of_a_rule_that_does_not_read_one_side_are_told_apart(tmp_path)
     set_rule(tmp_path / "s", "strict", {"sft_chat_template_eval_chat": range(5), "base_eval_chat": range(30)})
     page = page_of(tmp_path / "s")
     assert "1 of 1 verdicts change with the grading rule; all of them only because strict recognise" in page
-    assert "base is higher under strict (by 25.0*, finding hardly a right answer of sft_chat_template)" in page
+    assert "base is higher under strict (by 25.0*, finding hardly any right answer of sft_chat_template)" in page
 
 
 def test_verdicts_on_which_rules_disagree_that_read_both_sides_are_named(tmp_path):

@@ -103,7 +103,7 @@ def rules_section(study: Study) -> str:
         f" {DEFAULT_RULE} is the default rule, which accuracy and reward go by."
     )
     if study.findings.pools:
-        note += f" {_PLUS_MINUS} is followed by the standard deviation between seeds."
+        note += f" The standard deviation between seeds follows {_PLUS_MINUS}."
     return f"{table(('cell', *(escape(rule) for rule in rules)), rows, numbers_from=1)}\n\n{note}"
 
 

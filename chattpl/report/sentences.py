@@ -89,7 +89,7 @@ def _blind(contrast: Contrast, rule: str) -> str:
     if not places:
         return ""
     names = (contrast.first, contrast.first, contrast.second, contrast.second)[:: 4 // len(contrast.sides)]
-    count = "hardly a" if any(contrast.accuracies[rule][place] for place in places) else "no"
+    count = "hardly any" if any(contrast.accuracies[rule][place] for place in places) else "no"
     return f", finding {count} right answer of {listed(list(dict.fromkeys(escape(names[place]) for place in places)))}"
 
 
