@@ -175,7 +175,8 @@ def _rounded(left: Left) -> str:
 def _work(course: Progress) -> tuple[str, str]:
     """`training grpo_no_chat:` and `step 12 of 60, loss 0.01, reward 0.4`."""
     if course.work is None:
-        return course.activity or "starting", ""
+        idle = "finishing" if course.cells and course.done + course.failed >= course.cells else "starting"
+        return course.activity or idle, ""
     return f"{course.work.verb} {course.work.name}:", course.activity or _counted(course)
 
 

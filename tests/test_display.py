@@ -243,6 +243,14 @@ def test_a_long_name_does_not_wrap():
     assert max(map(len, lines)) <= 80
 
 
+def test_when_all_cells_are_done_it_no_longer_says_that_it_starts():
+    course = Progress()
+    course.expect(2, 0, 0, [])
+    assert drawn(course)[1] == "starting"
+    course.expect(2, 1, 1, [])
+    assert drawn(course)[1] == "finishing"
+
+
 def test_a_training_tells_its_step_its_rollouts_and_its_figures():
     course = Progress()
     with course.working(Work("training", "one", "grpo")):

@@ -18,10 +18,12 @@ from chattpl.report.families import FAMILIES
 from chattpl.report.findings import Findings, find
 from chattpl.report.settings import FAMILIES as NAMES
 from chattpl.report.settings import ReportConfig
+from chattpl.report.study import Study
 
 TRAINING = FAMILIES["training"].title
 MATCHED = FAMILIES["matched"].title
 INTERACTION = FAMILIES["interaction"].title
+RAW = "eval/sft_chat_template_eval_raw/results.json"
 
 
 @pytest.fixture
@@ -179,20 +181,37 @@ def test_a_change_beside_the_seed_keeps_models_apart(tmp_path):
     assert found_in(tmp_path / "s", "formats").pools == []
 
 
-def test_the_seeds_section_says_mean_spread_and_interval(tmp_path):
+@pytest.fixture
+def seeds(tmp_path):
+    """A model of three seeds beside the untrained one."""
     add_seeds(tmp_path / "s", "sft_chat_template", "chat", [range(50), range(60), range(70)])
     add_cell(tmp_path / "s", "base", "chat", range(40))
-    found = section(page_of(tmp_path / "s"), "Seeds")
+    return tmp_path / "s"
+
+
+def test_accuracies_of_several_seeds_are_said_with_mean_spread_and_interval(seeds):
+    page = page_of(seeds)
+    found = section(page, "Accuracy")
     assert "| sft_chat_template | chat | 3 | 100 | 60.0 | [3" in found
     assert "| 10.0 | 50.0 | 70.0 |" in found
-    assert "60.0 ± 10.0" in found
+    assert "| base | chat | 1 | 100 | 40.0 | [30.9, 49.8] | – | – | – | – |" in found
+    assert "| sft_chat_template in chat | 60.0 ± 10.0 |" in section(page, "Grading rules")
 
 
-def test_a_study_of_one_seed_has_no_section_on_seeds_and_says_what_it_does_not_tell(study):
+def test_the_cells_of_several_seeds_are_still_in_a_table(seeds):
+    found = section(page_of(seeds), "Cells")
+    assert "| sft_chat_template seed=2 | chat/sft/answer | chat | 2 | 70.0 |" in found
+
+
+def test_the_page_says_how_many_models_there_are_but_for_their_seeds(seeds):
+    assert "Cells: 4. Models: 2, with the seeds 0, 1, 2 taken together." in page_of(seeds)
+
+
+def test_a_study_of_one_seed_has_one_table_of_cells_and_says_what_it_does_not_tell(study):
     page = page_of(study)
-    assert "## Seeds" not in page
-    assert "One seed: each model was trained once" in section(page, "In short")
-    assert "and not what training once more would" in section(page, "In short")
+    assert "## Cells" not in page
+    assert "Each model was trained once, with one seed" in section(page, "In short")
+    assert "not what another training would" in section(page, "In short")
 
 
 def test_with_several_seeds_the_spread_between_them_is_said_in_short(tmp_path):
@@ -200,7 +219,7 @@ def test_with_several_seeds_the_spread_between_them_is_said_in_short(tmp_path):
     add_cell(tmp_path / "s", "base", "chat", range(20))
     found = section(page_of(tmp_path / "s"), "In short")
     assert "a standard deviation of 10.0 points" in found
-    assert "One seed" not in found
+    assert "trained once" not in found
 
 
 # What is said
@@ -227,35 +246,119 @@ def test_the_interaction_is_said_in_a_sentence(study):
 
 def test_a_test_that_was_told_is_not_told_again(study):
     assert "* Model" not in section(page_of(study), MATCHED)
-    found = found_in(study, "matched")
-    assert "own format" in brief(found)
-    assert brief(find([])) == ""
 
 
-def test_in_short_counts_what_is_beyond_chance(study):
-    found = section(page_of(study), "In short")
+def in_short(study) -> str:
+    return section(page_of(study), "In short")
+
+
+def test_in_short_says_whether_the_format_matters_and_which_is_better_for_what(study):
     assert (
-        "Evaluation formats against each other: 3 differences, 2 beyond chance (chat higher in 1, raw higher in 1,"
-        " by 30.0 points); 1 not to be told apart from chance."
-    ) in found
-    assert "the trained model higher in 2, the untrained one higher in 2" in found
-    assert "its own format higher in 2" in found
+        "**Does the format of the prompt matter?** In part: 2 of 3 differences are significant (30.0 points; p < 0.05"
+        " after Holm's correction); chat is better than raw for sft_chat_template, raw is better than chat for"
+        " sft_no_chat_mask_q."
+    ) in in_short(study)
 
 
-def test_in_short_has_3_to_6_lines(study):
-    lines = [line for line in section(page_of(study), "In short").splitlines() if line]
-    assert 3 <= len(lines) <= 6
-    assert all(line.startswith("* ") for line in lines)
+def test_in_short_says_yes_where_each_difference_is_significant(study):
+    assert "trained in?** Yes: both differences are significant (30.0 points); its own format is" in in_short(study)
+    assert "format of the training?** Yes: the one difference is significant (60.0 points)" in in_short(study)
+
+
+def test_of_many_formats_it_says_how_often_each_is_better(tmp_path):
+    for eval_format, right in (("chat", 80), ("raw", 50), ("mine", 20)):
+        add_cell(tmp_path / "s", "base", eval_format, range(right))
+    assert "chat is better for base, raw is better for base." in in_short(tmp_path / "s")
+
+
+def test_a_training_that_does_harm_did_not_help(tmp_path):
+    for model, right in (("sft_chat_template", 30), ("base", 60)):
+        add_cell(tmp_path / "s", model, "chat", range(right))
+    assert "**Did training help?** No: the one difference is significant" in in_short(tmp_path / "s")
+    assert "the untrained model is better." in in_short(tmp_path / "s")
+
+
+def test_in_short_claims_nothing_where_nothing_is_significant(tmp_path):
+    for eval_format, right in (("chat", 50), ("raw", 51)):
+        add_cell(tmp_path / "s", "base", eval_format, range(right))
+    assert "Not that this study could show: the one difference is not significant." in in_short(tmp_path / "s")
+
+
+def test_in_short_says_that_one_wording_tells_nothing_of_others(study):
+    assert "wording of the instruction?** This study cannot tell" in in_short(study)
+
+
+def test_in_short_says_between_which_prompts_accuracy_varies_most(tmp_path):
+    for name, right in (("hashes", 40), ("boxed", 50), ("none", 70)):
+        add_cell(tmp_path / "s", "base", "chat", range(right), suffix=f"--task.wording={name}")
+        add_cell(tmp_path / "s", "base", "raw", range(right), suffix=f"--task.wording={name}")
+    found = in_short(tmp_path / "s")
+    assert "varies by 30.0 points, most for base: 40.0 in chat, hashes; 70.0 in chat, none." in found
+
+
+def test_in_short_says_whether_form_or_reasoning_lost(study):
+    for index, result in enumerate(results := json.loads((study / RAW).read_text())):
+        result["run_on"] = index >= 50  # all that chat has right beyond raw
+    (study / RAW).write_text(json.dumps(results))
+    found = in_short(study)
+    assert "ran on, were cut off or are missing: sft_chat_template in raw (50 % ran on)." in found
+    assert "complete answers with a wrong result: sft_no_chat_mask_q in chat." in found
+
+
+def test_a_study_of_one_cell_has_nothing_in_short(tmp_path):
+    add_cell(tmp_path / "s", "base", "chat", range(50))
+    assert brief(Study.read(tmp_path / "s")) == ""
+
+
+def test_in_short_has_a_sentence_for_each_question(study):
+    lines = [line for line in in_short(study).splitlines() if line]
+    assert len(lines) == 8
+    assert all(line.startswith("* **") for line in lines)
+
+
+def set_rule(study, rule: str, right: dict[str, range]) -> None:
+    """What a rule finds right, by the name of the cell."""
+    for cell, found in right.items():
+        path = study / "eval" / cell / "results.json"
+        results = json.loads(path.read_text())
+        for result in results:
+            result["rules"][rule] = result["index"] in found
+        path.write_text(json.dumps(results))
+
+
+def test_verdicts_of_a_rule_that_does_not_read_one_side_are_told_apart(tmp_path):
+    add_cell(tmp_path / "s", "sft_chat_template", "chat", range(80))
+    add_cell(tmp_path / "s", "base", "chat", range(40))
+    set_rule(tmp_path / "s", "strict", {"sft_chat_template_eval_chat": range(5), "base_eval_chat": range(30)})
+    page = page_of(tmp_path / "s")
+    assert "1 of 1 verdicts change with the grading rule; all of them only because strict recognise" in page
+    assert "base is higher under strict (by 25.0*, finding hardly any right answer of sft_chat_template)" in page
+
+
+def test_verdicts_on_which_rules_disagree_that_read_both_sides_are_named(tmp_path):
+    for model, in_chat, in_raw in (("sft_chat_template", 80, 50), ("base", 40, 70)):
+        add_cell(tmp_path / "s", model, "chat", range(in_chat))
+        add_cell(tmp_path / "s", model, "raw", range(in_raw))
+    set_rule(tmp_path / "s", "strict", {"sft_chat_template_eval_chat": range(2), "base_eval_raw": range(20)})
+    assert "Rules that recognise both sides disagree on: base (chat against raw)" in in_short(tmp_path / "s")
+
+
+def test_equal_differences_are_no_sign_that_an_interactions_rule_reads_nothing(study):
+    for cell in ("sft_chat_template_eval_chat", "sft_chat_template_eval_raw"):
+        set_rule(study, "strict", {cell: range(45)})
+    said = section(page_of(study), INTERACTION)
+    assert "finding no right answer" not in said
+    assert "neither has a right answer" not in said
 
 
 def test_in_short_says_how_many_verdicts_hang_on_the_grader(study):
-    assert "the verdict of none of the 8 comparisons depends on" in section(page_of(study), "In short")
+    assert "No: every grading rule agrees with the 8 verdicts, or cannot tell." in in_short(study)
     for folder in study.glob("eval/base_eval_chat"):
         results = json.loads((folder / "results.json").read_text())
         for result in results:
             result["rules"]["strict"] = result["index"] < 20
         (folder / "results.json").write_text(json.dumps(results))
-    assert "the verdict of 2 of 8 comparisons depends on" in section(page_of(study), "In short")
+    assert "2 of 8 verdicts change with the grading rule" in in_short(study)
 
 
 def test_of_very_many_comparisons_the_clearest_are_shown_and_all_are_in_the_file(tmp_path):

@@ -125,7 +125,7 @@ def test_the_matrix_says_difference_wins_and_p_of_each_pair(study):
 
 def test_the_matrix_says_what_difference_could_have_been_seen(study):
     found = {each.group: each for each in compare_formats(study.cells)}["base"].by_rule["committed"]
-    assert matrix_texts(study)[5, 4].splitlines()[1] == f"\N{PLUS-MINUS SIGN}{100 * found.detectable:.1f}"
+    assert matrix_texts(study)[5, 4].splitlines()[1] == f"min {100 * found.detectable:.1f}"
 
 
 def test_cells_without_common_questions_have_empty_fields(study, folder):
@@ -136,7 +136,7 @@ def test_cells_without_common_questions_have_empty_fields(study, folder):
 
 def test_of_many_cells_the_best_are_set_against_each_other(tmp_path):
     for seed in range(MOST_CELLS + 2):
-        add_cell(tmp_path / "s", f"base--seed={seed}", "chat", range(seed), n=40)
+        add_cell(tmp_path / "s", f"base--eval.max_tokens={seed}", "chat", range(seed), n=40)
     [ax] = paired_matrix(Study.read(tmp_path / "s")).axes
     assert len(ax.get_yticklabels()) == MOST_CELLS
     assert f"the best {MOST_CELLS} of {MOST_CELLS + 2}" in ax.get_title()
@@ -172,6 +172,67 @@ def test_every_training_has_its_curves_in_one_figure(folder):
 
 def test_a_study_without_trainings_says_so(study):
     assert "No model" in training_curves(study).axes[0].texts[0].get_text()
+
+
+# Seeds
+
+
+@pytest.fixture
+def seeds(tmp_path) -> Study:
+    """A training of three seeds in both formats, and base."""
+    for eval_format, rights in {"chat": (70, 75, 80), "raw": (40, 50, 60)}.items():
+        for seed, right in enumerate(rights):
+            name = f"sft_chat_template--seed={seed}" if seed else "sft_chat_template"
+            add_cell(tmp_path / "s", name, eval_format, range(right), seed=seed)
+        add_cell(tmp_path / "s", "base", eval_format, range(30))
+    return Study.read(tmp_path / "s")
+
+
+@pytest.mark.parametrize("draw", [accuracy_bar, accuracy_grouped])
+def test_seeds_are_one_bar_at_their_mean_with_a_point_for_each(seeds, draw):
+    [ax] = draw(seeds).axes
+    assert sorted(round(bar.get_width(), 6) for bar in ax.patches) == [0.3, 0.3, 0.5, 0.75]
+    points = [list(line.get_xdata()) for line in ax.lines if line.get_marker() == "o" and len(line.get_xdata())]
+    assert points == [[0.7, 0.75, 0.8], [0.4, 0.5, 0.6]]
+    assert "each seed" in [text.get_text() for text in ax.get_legend().get_texts()]
+    assert "mean over seeds" in ax.get_title()
+
+
+def test_seeds_are_one_row_of_the_heat_map(seeds):
+    [ax] = accuracy_heatmap(seeds).axes
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["sft_chat_template", "base"]
+    assert [text.get_text() for text in ax.texts] == ["75.0", "50.0", "30.0", "30.0"]
+
+
+def test_seeds_are_one_row_of_the_matrix_and_no_row_is_left_out_for_them(seeds):
+    texts = matrix_texts(seeds)
+    assert len(texts) == 4 * 3
+    assert texts[0, 1].startswith("+25.0")
+    found = {each.group: each for each in compare_formats(seeds.cells)}["sft_chat_template"].by_rule["committed"]
+    assert texts[1, 0] == f"0 : 40\nmin {100 * found.detectable:.1f}"
+
+
+def test_a_seed_that_cannot_be_read_keeps_the_others_apart(seeds, tmp_path):
+    (tmp_path / "s/eval/sft_chat_template--seed=1_eval_chat/results.json").write_text("{")
+    [ax] = accuracy_bar(Study.read(tmp_path / "s")).axes
+    labels = [label.get_text() for label in ax.get_yticklabels()]
+    assert labels[:3] == [f"sft_chat_template{seed} in chat" for seed in (" seed=2", " seed=1", "")]
+    assert "sft_chat_template in raw" in labels
+
+
+def test_text_on_a_field_is_black_or_white_whichever_can_be_read(study):
+    [ax] = paired_matrix(study).axes
+    colours = {text.get_text().split("\n")[0]: text.get_color() for text in ax.texts}
+    assert colours["+3.0"] == "black"  # 39 against 36: nearly white
+    assert colours["+44.0*"] == "white"  # the largest difference: dark purple
+
+
+def test_curves_of_seeds_look_the_same_and_stand_once_in_the_legend(seeds, tmp_path):
+    for name in ("sft_chat_template", "sft_chat_template--seed=1"):
+        add_training(tmp_path / "s", name, loss=[[1, 2.0], [2, 1.0]])
+    [ax] = training_curves(Study.read(tmp_path / "s")).axes
+    assert len({(line.get_color(), line.get_linestyle(), line.get_marker()) for line in ax.lines}) == 1
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["sft_chat_template"]
 
 
 # Ten formats, thirty models
@@ -212,7 +273,7 @@ def test_numbers_of_thirty_models_stand_on_no_other(tmp_path):
     for seed in range(30):
         for eval_format in BOTH:
             right = range(rng.randrange(30, 70))
-            add_cell(tmp_path / "s", f"{models[seed % 7]}--seed={seed}", eval_format, right, n=100, seed=seed)
+            add_cell(tmp_path / "s", f"{models[seed % 7]}--sft.learning_rate={seed}", eval_format, right, n=100)
     figure = eval_template_scatter(Study.read(tmp_path / "s"))
     boxes = [text.get_window_extent(figure.canvas.get_renderer()) for text in figure.axes[0].texts]
     assert len(boxes) == 30
@@ -222,8 +283,8 @@ def test_numbers_of_thirty_models_stand_on_no_other(tmp_path):
 def test_curves_of_many_trainings_have_larger_panels(tmp_path):
     for count in (FEW_TRAININGS, FEW_TRAININGS + 1):
         for seed in range(count):
-            model = f"sft_chat_template--seed={seed}"
-            add_cell(tmp_path / f"s{count}", model, "chat", range(5), n=10, seed=seed)
+            model = f"sft_chat_template--sft.learning_rate={seed}"
+            add_cell(tmp_path / f"s{count}", model, "chat", range(5), n=10)
             add_training(tmp_path / f"s{count}", model, loss=[[1, 2.0], [2, 1.0]])
     few, many = (
         training_curves(Study.read(tmp_path / f"s{count}")).axes[0].bbox.height

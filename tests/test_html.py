@@ -383,11 +383,11 @@ def test_the_page_opens_from_disk_without_a_request_and_without_a_complaint(brow
 @needs_chromium
 def test_a_click_on_a_heading_sorts_the_table_and_two_more_give_the_old_order_back(browser, study):
     opened(browser, study)
-    column = "#section-cells table:first-of-type tbody td:nth-child(5)"
+    column = "#section-accuracy table:first-of-type tbody td:nth-child(5)"
     before = texts(browser, column)
     orders = []
     for _ in range(3):
-        click(browser, "#section-cells th button", "accuracy")
+        click(browser, "#section-accuracy th button", "accuracy")
         orders.append(texts(browser, column))
     assert orders == [sorted(before, key=float), sorted(before, key=float, reverse=True), before]
 
@@ -398,7 +398,7 @@ def test_a_table_is_sorted_by_keyboard_and_says_so_to_a_screen_reader(browser, s
     browser.evaluate("document.querySelector('main th button').focus()")
     browser.press("Enter")
     assert browser.evaluate("document.querySelector('main th').getAttribute('aria-sort')") == "ascending"
-    cells = texts(browser, "#section-cells tbody td:first-child")
+    cells = texts(browser, "#section-accuracy tbody td:first-child")
     assert cells == sorted(cells)
 
 
@@ -467,8 +467,9 @@ def test_at_most_a_hundred_samples_stand_in_the_list(base):
         ({"stop": "2", "of": "0"}, []),
         ({"run_on": "1"}, ["4"]),
         ({"run_on": "1", "stop": "2"}, []),  # of one and the same answer
-        ({"strict": "1", "of": "1", "search": "101 + 1"}, ["101"]),
-        ({"strict": "0", "of": "1", "search": "101 + 1"}, []),
+        ({"kind": "0", "of": "1", "search": "101 + 1"}, ["101"]),  # right
+        ({"kind": "2", "of": "1", "search": "101 + 1"}, []),  # wrong
+        ({"kind": "4"}, ["4"]),  # cut off
         ({"search": "add 2 TO 3."}, ["4"]),
         ({"search": "think of 8"}, ["5"]),
         ({"search": "4 + 1?", "where": "answers"}, []),

@@ -23,6 +23,7 @@ from chattpl.errors import UserError
 from chattpl.report import write_report
 from chattpl.report.collect import COMPARISON, collect_cells, to_frame
 from chattpl.report.contrasts import compare_formats
+from chattpl.report.families import FAMILIES
 from chattpl.report.figures import FIGURES
 from chattpl.report.heatmap import accuracy_heatmap
 from chattpl.report.page import render
@@ -48,6 +49,7 @@ TRAININGS = {
     "m": ("mine", "sft", "answer"),
     "m[red]x[bold]": ("mine", "sft", "answer"),
 }
+FORMATS = FAMILIES["formats"].title
 HOSTILE = "x|<img src=1 onerror=alert(1)>`[a](http://evil)*b*$y$"
 
 
@@ -262,12 +264,12 @@ def test_seeds_stand_in_the_order_of_their_numbers(tmp_path):
     assert list(frame_of(tmp_path / "s")["seed"]) == [0, 9, 10]
 
 
-def test_formats_stand_in_the_order_chat_raw_others_and_a_variant_after_its_own_cell(tmp_path):
+def test_formats_stand_in_the_order_chat_raw_others_and_a_variant_after_the_plain_evaluation(tmp_path):
     for eval_format in ("zero", "alpha", "raw", "chat"):
         add_cell(tmp_path / "s", "base", eval_format, range(5), n=10)
     add_cell(tmp_path / "s", "base", "chat", range(5), n=10, suffix="--eval.max_tokens=64")
     names = [name.removeprefix("base_eval_") for name in frame_of(tmp_path / "s")["cell"]]
-    assert names == ["chat", "chat--eval.max_tokens=64", "raw", "alpha", "zero"]
+    assert names == ["chat", "raw", "alpha", "zero", "chat--eval.max_tokens=64"]
 
 
 def test_comparison_csv_holds_the_figures_of_the_summaries(study):
@@ -298,7 +300,7 @@ def test_optional_figures_have_a_column_where_a_cell_has_them(study):
 
 
 def test_a_clear_winner_is_named_with_points_interval_and_p(study):
-    found = section(page_of(study), "Evaluation formats against each other")
+    found = section(page_of(study), FORMATS)
     assert re.search(r"sft_chat_template: chat beats raw by 30\.0 points \[\d+\.\d, \d+\.\d\], p < 0\.001,", found)
 
 
@@ -309,14 +311,14 @@ def test_the_winner_may_be_raw(tmp_path):
 
 
 def test_a_difference_within_chance_is_not_called_one(study):
-    found = section(page_of(study), "Evaluation formats against each other")
+    found = section(page_of(study), FORMATS)
     assert "Model base: no difference between chat and raw can be told apart from chance at n=100" in found
 
 
 def test_a_difference_that_holms_adjustment_takes_away_is_said_to_be_possible_chance(study):
     add_cell(study, "grpo_chat_template", "chat", range(50))
     add_cell(study, "grpo_chat_template", "raw", range(44))
-    found = section(page_of(study), "Evaluation formats against each other")
+    found = section(page_of(study), FORMATS)
     assert "chat is ahead of raw by 6.0 points" in found
     assert "p = 0.062 among 3 comparisons it may be chance" in found
 
@@ -362,12 +364,12 @@ def test_a_cell_with_damaged_results_is_reported_but_not_compared(study, damage)
     path.unlink() if damage is None else path.write_text(damage)
     page = page_of(study)
     assert "chat and raw are not compared, because results.json of base_eval_raw cannot be read" in page
-    assert "| base | \N{EN DASH}/none/\N{EN DASH} | raw |" in section(page, "Cells")
+    assert "| base | \N{EN DASH}/none/\N{EN DASH} | raw |" in section(page, "Accuracy")
 
 
 def test_a_model_in_one_format_alone_has_nothing_to_compare(tmp_path):
     add_cell(tmp_path / "s", "base", "chat", range(20))
-    assert "there is nothing to compare" in section(page_of(tmp_path / "s"), "Evaluation formats against each other")
+    assert "there is nothing to compare" in section(page_of(tmp_path / "s"), FORMATS)
 
 
 def test_cells_that_agree_are_like_for_like(study):

@@ -62,6 +62,12 @@ def test_a_change_that_concerns_one_method_alone_is_shared_where_all_its_models_
     assert "sft_chat_template" in labels.models.values()
 
 
+def test_the_engine_is_said_once(tmp_path):
+    add(tmp_path / "s", "base", "chat", engine__name="vllm")
+    assert "engine.name" not in labels_of(tmp_path / "s").shared
+    assert labels_of(tmp_path / "s").shared["engine"] == "vllm"
+
+
 def test_a_change_of_the_evaluation_that_base_lacks_is_not_shared(tmp_path):
     add(tmp_path / "s", "base", "chat", inputs={"eval.max_tokens": 512})
     add(tmp_path / "s", "sft_chat_template", "chat", eval__max_tokens=64)
@@ -99,15 +105,15 @@ def test_the_page_says_once_what_all_cells_share(tmp_path):
     page = page_of(tmp_path / "s")
     assert "All cells: task: arithmetic; split: test; n: 10; seed: 0; engine: vllm; task.test_limit: 100." in page
     assert page.count("test_limit") == 1
-    assert "| base |" in section(page, "Cells")
+    assert "| base |" in section(page, "Accuracy")
 
 
 @pytest.mark.parametrize(("column", "changes"), [("n", {"n": 20}), ("engine", {"engine": "transformers"})])
 def test_what_is_not_shared_has_a_column(tmp_path, column, changes):
     add_cell(tmp_path / "s", "base", "chat", range(5), **{"n": 10, **changes})
-    assert f"| {column} |" not in section(page_of(tmp_path / "s"), "Cells")
+    assert f"| {column} |" not in section(page_of(tmp_path / "s"), "Accuracy")
     add_cell(tmp_path / "s", "base", "raw", range(5), n=10)
-    assert f"| {column} |" in section(page_of(tmp_path / "s"), "Cells")
+    assert f"| {column} |" in section(page_of(tmp_path / "s"), "Accuracy")
 
 
 def test_a_cell_is_set_against_the_base_that_was_asked_alike(tmp_path):

@@ -63,7 +63,7 @@ def numbered(*answers: Result) -> list[Result]:
 def test_a_question_that_one_cell_answered_wrongly_is_reasoning_and_one_that_it_lost_in_form_is_form():
     first = numbered(RIGHT, RIGHT, RIGHT, WRONG, WRONG, CUT)
     second = numbered(WRONG, CUT, RIGHT, RIGHT, CUT, CUT)
-    assert split_gap(first, second) == Gap(6, 1 / 6, 1 / 6, 0.0)
+    assert split_gap((first, second)) == Gap(6, 1 / 6, 1 / 6, 0.0)
 
 
 def drawn(seed: int, answers: int) -> list[Result]:
@@ -78,7 +78,7 @@ def drawn(seed: int, answers: int) -> list[Result]:
 def test_form_and_reasoning_add_up_to_the_difference_of_the_accuracies(answers):
     first, second = drawn(1, answers), drawn(2, answers)
     accuracies = [sum(split_answers(each)[kind] for kind in ("right", "other form")) for each in (first, second)]
-    gap = split_gap(first, second)
+    gap = split_gap((first, second))
     assert gap.total == pytest.approx(accuracies[0] - accuracies[1], abs=1e-12)
     assert gap.form + gap.reasoning == pytest.approx(gap.total, abs=1e-12)
     assert gap.form != 0
@@ -86,13 +86,13 @@ def test_form_and_reasoning_add_up_to_the_difference_of_the_accuracies(answers):
 
 
 def test_a_gap_is_over_the_questions_that_both_answered():
-    assert split_gap(numbered(RIGHT, RIGHT), numbered(WRONG)) == Gap(1, 1.0, 0.0, 1.0)
-    assert split_gap(numbered(RIGHT), [replace(WRONG, index=7)]) is None
+    assert split_gap((numbered(RIGHT, RIGHT), numbered(WRONG))) == Gap(1, 1.0, 0.0, 1.0)
+    assert split_gap((numbered(RIGHT), [replace(WRONG, index=7)])) is None
 
 
-def add_kinds(study, model: str, eval_format: str, *answers: Result) -> None:
+def add_kinds(study, model: str, eval_format: str, *answers: Result, **changes) -> None:
     """A finished cell with these answers, each thrice."""
-    folder = add_cell(study, model, eval_format, range(0), n=1)
+    folder = add_cell(study, model, eval_format, range(0), n=1, **changes)
     (folder / "results.json").write_text(json.dumps([each.to_json() for each in numbered(*answers * 3)]))
 
 
@@ -102,7 +102,7 @@ def test_the_page_says_what_became_of_the_answers_and_what_the_gap_is_made_of(tm
     found = section(page_of(tmp_path / "s"), "Why answers were lost")
     assert "| base in raw | 50.0 | 0.0 | 0.0 | 0.0 | 50.0 | 0.0 |" in found
     assert "| base | chat less raw | 12 | +25.0 | +50.0 | -25.0 |" in found
-    assert "Model base: chat is 25.0 points above raw; +50.0 of them are form, -25.0 reasoning." in found
+    assert "Model base: chat less raw is +25.0 points: form +50.0, reasoning -25.0." in found
 
 
 def test_a_cell_whose_results_cannot_be_read_has_no_split(tmp_path):
@@ -112,3 +112,21 @@ def test_a_cell_whose_results_cannot_be_read_has_no_split(tmp_path):
     assert "| base in raw | \N{EN DASH} |" in section(page_of(tmp_path / "s"), "Why answers were lost")
     texts = [text.get_text() for text in answer_split(Study.read(tmp_path / "s")).axes[0].texts]
     assert any("cannot be read" in text for text in texts)
+
+
+def test_of_several_seeds_kinds_and_gap_are_those_of_all_together(tmp_path):
+    for seed, in_raw in enumerate(((RIGHT, CUT), (WRONG, CUT))):
+        name = f"sft_chat_template--seed={seed}" if seed else "sft_chat_template"
+        add_kinds(tmp_path / "s", name, "chat", RIGHT, RIGHT, seed=seed)
+        add_kinds(tmp_path / "s", name, "raw", *in_raw, seed=seed)
+    found = section(page_of(tmp_path / "s"), "Why answers were lost")
+    assert "| sft_chat_template in raw | 25.0 | 0.0 | 25.0 | 0.0 | 50.0 | 0.0 |" in found
+    assert "| sft_chat_template | chat less raw | 6 | +75.0 | +50.0 | +25.0 |" in found
+    assert "seed=1" not in found
+
+
+def test_a_part_that_is_rounded_to_nothing_has_no_sign(tmp_path):
+    add_kinds(tmp_path / "s", "base", "chat", WRONG)
+    add_kinds(tmp_path / "s", "base", "raw", RIGHT)
+    found = section(page_of(tmp_path / "s"), "Why answers were lost")
+    assert "Model base: raw less chat is +100.0 points: form 0.0, reasoning +100.0." in found

@@ -93,3 +93,22 @@ def test_brackets_and_escapes_in_a_name_are_text(tmp_path):
     output = printed(tmp_path / "s")
     assert "m[red]x[bold]" in output
     assert "\x1b" not in output
+
+
+def test_a_long_name_goes_on_beside_the_next_format_of_its_model(tmp_path):
+    for learning_rate in ("1e-5", "3e-5"):
+        for eval_format in ("chat", "raw"):
+            model = f"sft_chat_template_full_loss--sft.learning_rate={learning_rate}"
+            add_cell(tmp_path / "s", model, eval_format, range(50))
+    lines = printed(tmp_path / "s").splitlines()[4:8]
+    assert [line.split()[0] for line in lines] == [
+        *("sft_chat_template_full_loss", "learning_rate=1e-5", "sft_chat_template_full_loss", "learning_rate=3e-5")
+    ]
+
+
+def test_marks_are_said_to_be_of_all_seeds_where_there_are_several(study, tmp_path):
+    assert "seeds" not in printed(study)
+    for seed in (0, 1):
+        name = f"grpo_no_chat--seed={seed}" if seed else "grpo_no_chat"
+        add_cell(study, name, "chat", range(50 + seed), seed=seed)
+    assert "Marks are of all seeds of a model together" in printed(study)

@@ -13,8 +13,9 @@ from test_report import HOSTILE, add_cell, page_of, section, shown
 from chattpl.report import write_report
 from chattpl.report.collect import collect_cells
 from chattpl.report.contrasts import compare_formats
+from chattpl.report.families import FAMILIES
 
-FORMATS = "Evaluation formats against each other"
+FORMATS = FAMILIES["formats"].title
 
 
 def add_model(study: Path, model: str, **rules: tuple[range, range]) -> Path:
@@ -148,7 +149,7 @@ def test_every_cell_has_its_accuracy_under_every_rule_on_the_page_and_in_compari
 def test_the_name_of_a_rule_is_shown_as_it_is(tmp_path):
     add_model(tmp_path / "s", "base", committed=(range(80), range(50)), **{HOSTILE: (range(20), range(60))})
     write_report(tmp_path / "s")
-    assert shown((tmp_path / "s/report/report.md").read_text()).count(HOSTILE) == 4
+    assert shown((tmp_path / "s/report/report.md").read_text()).count(HOSTILE) == 3
 
 
 # Several answers to a question
@@ -174,7 +175,7 @@ def test_pass_at_k_stands_on_the_page_with_its_interval(tmp_path):
     ends = {1: [0.2, 0.3], 4: [0.5, 0.625]}
     add_cell(tmp_path / "s", "base", "chat", range(25), num_samples=4, pass_at_k={1: 0.25, 4: 0.55}, pass_at_k_ci=ends)
     add_cell(tmp_path / "s", "base", "raw", range(25))
-    found = shown(section(page_of(tmp_path / "s"), "Cells"))
+    found = shown(section(page_of(tmp_path / "s"), "Accuracy"))
     assert "pass@1 pass@4 base in chat 4 25.0 [20.0, 30.0] 55.0 [50.0, 62.5]" in found
 
 

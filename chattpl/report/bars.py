@@ -32,26 +32,27 @@ BASE: tuple[dict[str, Any], ...] = (
     {"colors": "white", "linewidth": 3.6, "capstyle": "butt"},
     {"colors": "black", "linewidth": 1.8, "capstyle": "butt"},
 )
+SEED: dict[str, Any] = {"color": "white", "marker": "o", "markersize": 4, "markeredgecolor": "black", "linewidth": 0}
 
 
 def accuracy_bar(study: Study) -> Figure:
     """All accuracies, one bar a cell, the best first, with a line where the untrained model is in the same format."""
-    rows = study.rows.sort_values("accuracy", ascending=False, kind="stable")
+    rows = study.drawn.sort_values("accuracy", ascending=False, kind="stable")
     shown = cell_rows(list(rows["label"]), 0.06 + BAR_INCHES)
     figure, [ax] = new_figure(6, shown.inches)
     places = pandas.Series(range(len(rows)), index=rows.index)
     for name in study.formats:
         chosen = rows[rows["eval_format"] == name]
         _draw_bars(ax, chosen, list(places[chosen.index]), study.looks[name], 0.75, min(shown.font, 8), _right(rows))
-    _finish_bars(ax, shown.labels, rows, "Accuracy of each cell, best first")
+    _finish_bars(ax, shown.labels, rows, f"Accuracy, best first{study.over_seeds}")
     ax.tick_params(axis="y", labelsize=shown.font)
-    legend_beside(ax, format_patches(study.formats, study.looks) + _base_line(rows))
+    legend_beside(ax, format_patches(study.formats, study.looks) + _on_the_bars(rows))
     return figure
 
 
 def accuracy_grouped(study: Study) -> Figure:
     """The accuracies grouped by model, with a line where the untrained model is in the same format."""
-    rows, formats = study.rows, study.formats
+    rows, formats = study.drawn, study.formats
     models = list(dict.fromkeys(rows["model"]))
     labels = [wrap(model) for model in models]
     few = len(formats) <= FEW_FORMATS
@@ -62,8 +63,8 @@ def accuracy_grouped(study: Study) -> Figure:
         offset = (number - (len(formats) - 1) / 2) * 0.8 / len(formats)
         places = [models.index(model) + offset for model in chosen["model"]]
         _draw_bars(ax, chosen, places, study.looks[name], 0.74 / len(formats), font, _right(rows))
-    _finish_bars(ax, labels, rows, "Accuracy by model and evaluation format")
-    legend_beside(ax, format_patches(formats, study.looks) + _base_line(rows))
+    _finish_bars(ax, labels, rows, f"Accuracy by model and evaluation format{study.over_seeds}")
+    legend_beside(ax, format_patches(formats, study.looks) + _on_the_bars(rows))
     return figure
 
 
@@ -78,6 +79,8 @@ def _draw_bars(
         beside = base if high <= base < high + FIGURE_SHARE * right else high
         ax.annotate(percent(accuracy), (beside, place), (5, 0), textcoords="offset points", va="center", fontsize=font)
     ends = [[place + side * height / 2 for place in places] for side in (-1, 1)]
+    for place, accuracies in zip(places, rows["seeds"], strict=True):
+        ax.plot(accuracies, [place] * len(accuracies), **SEED)
     for line in BASE:
         ax.vlines(rows["base"], *ends, **line)
 
@@ -100,8 +103,9 @@ def _right(rows: pandas.DataFrame) -> float:
     return float(1.12 * max(rows["ci_high"].max(), 0.05))
 
 
-def _base_line(rows: pandas.DataFrame) -> list[Line2D]:
-    if rows["base"].isna().all():
-        return []
+def _on_the_bars(rows: pandas.DataFrame) -> list[Line2D]:
+    """What the legend says of the lines and points on the bars."""
     upright: dict[str, Any] = {"marker": "|", "markersize": 12, "markeredgewidth": 1.8}
-    return [Line2D([], [], color="black", linestyle="none", label="base in the same format", **upright)]
+    lines = [Line2D([], [], color="black", linestyle="none", label="base in the same format", **upright)]
+    points = [Line2D([], [], label="each seed", **SEED)]
+    return lines * (not rows["base"].isna().all()) + points * any(map(len, rows["seeds"]))

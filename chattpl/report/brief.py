@@ -1,58 +1,83 @@
 """The report in a few sentences, made from the figures: what the template does, how sure that is, what it hangs on."""
 
 import statistics
-from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from chattpl.report.contrasts import rules_of
-from chattpl.report.families import FAMILIES, Contrast
+from chattpl.report.families import FAMILIES, Contrast, Family
 from chattpl.report.findings import Findings
-from chattpl.report.sentences import CHANCE, CLEAR, DEPENDS, PERHAPS, outcome, sentence
+from chattpl.report.sentences import DEPENDS, SIGNIFICANT, is_significant, listed, missed, outcome, rests_on_form
+from chattpl.report.split import FAILED, Gap, gaps, split_shown
+from chattpl.report.study import Study
 from chattpl.report.text import escape, percent
 from chattpl.results import DEFAULT_RULE
 
-SHOWS = {
-    CLEAR: "{count} beyond chance",
-    DEPENDS: "{count} depending on the grading rule",
-    PERHAPS: "{count} perhaps chance among so many comparisons",
-    CHANCE: "{count} not to be told apart from chance",
-}
+MOST_NAMES = 6  # that a sentence lists; of more it says how many they are
+MOST_WINNERS = 4
 
 
-def brief(findings: Findings) -> str:
+def brief(study: Study) -> str:
     """The sentences as a list; empty where nothing was compared."""
+    findings = study.findings
     compared = [each for each in findings.contrasts if each.by_rule]
+    if not compared:
+        return ""
     families = {name: [each for each in compared if each.family == name] for name in findings.families}
-    lines = [_tally(name, members) for name, members in families.items() if members]
-    lines[2:] = [" ".join(lines[2:])] if lines[2:] else []  # what a format is worth to its own training is one matter
-    if lines:
-        lines += [*_grading(compared), _power(compared), *_seeds(findings)]
+    told = {name: members for name, members in families.items() if members}
+    lines = [_answer(name, members, explain=name == next(iter(told))) for name, members in told.items()]
+    lines += [*_grading(compared), *_wording(findings), _certainty(findings, compared), *_losses(study)]
     return "\n".join(f"* {line}" for line in lines)
 
 
-def _tally(name: str, contrasts: Sequence[Contrast]) -> str:
-    """How many of a family's differences are beyond chance, which side is higher in them, and by how much."""
-    if len(contrasts) == 1:
-        return f"{sentence(contrasts[0], tests=1)}."
-    shown = {each: [contrast for contrast in contrasts if outcome(contrast) == each] for each in SHOWS}
-    parts = [SHOWS[each].format(count=len(members)) for each, members in shown.items() if members]
-    if shown[CLEAR]:
-        parts[0] += f" ({_sides(name, shown[CLEAR])}, {_sizes(shown[CLEAR])})"
-    return f"{FAMILIES[name].title}: {len(contrasts)} differences, {'; '.join(parts)}."
+def _answer(name: str, contrasts: Sequence[Contrast], explain: bool) -> str:
+    """How many of a family's differences are significant, which side is higher in them, and by how much."""
+    family = FAMILIES[name]
+    found = [each for each in contrasts if is_significant(each.by_rule[DEFAULT_RULE])]
+    if not found:
+        none = "the one difference is not" if len(contrasts) == 1 else f"none of {len(contrasts)} differences is"
+        return f"**{family.question}** Not that this study could show: {none} significant."
+    sizes = _between([abs(each.by_rule[DEFAULT_RULE].difference) for each in found])
+    level = f"; p < {SIGNIFICANT} after Holm's correction" if explain else ""
+    return (
+        f"**{family.question}** {_yes_or_no(family, found, len(contrasts))}: {_how_many(len(found), len(contrasts))}"
+        f" significant ({sizes} points{level}); {_sides(family, found)}."
+    )
 
 
-def _sides(name: str, contrasts: Sequence[Contrast]) -> str:
-    higher: Counter[str] = Counter()
-    for contrast in contrasts:
-        first = contrast.by_rule[DEFAULT_RULE].difference > 0
-        words = FAMILIES[name].higher[0 if first else 1]
-        higher[words.format(first=escape(contrast.first), second=escape(contrast.second))] += 1
-    return ", ".join(f"{words} in {count}" for words, count in higher.items())
+def _yes_or_no(family: Family, found: Sequence[Contrast], among: int) -> str:
+    """The answer to the family's question, from its significant contrasts; where it asks for a side, for the first."""
+    saying_yes = [each for each in found if not family.asks_for_first or each.by_rule[DEFAULT_RULE].difference > 0]
+    if not saying_yes:
+        return "No"
+    return "Yes" if len(saying_yes) == among else "In part"
 
 
-def _sizes(contrasts: Sequence[Contrast]) -> str:
-    sizes = [abs(contrast.by_rule[DEFAULT_RULE].difference) for contrast in contrasts]
-    return f"by {_between(sizes)} points"
+def _how_many(number: int, among: int) -> str:
+    if number < among:
+        return f"{number} of {among} differences {'is' if number == 1 else 'are'}"
+    return {1: "the one difference is", 2: "both differences are"}.get(among, f"all {among} differences are")
+
+
+def _sides(family: Family, contrasts: Sequence[Contrast]) -> str:
+    """Which side is higher, and in what."""
+    higher: dict[str, list[str]] = {}
+    of_many = len(contrasts) > len({each.group for each in contrasts}) and "{first}" in family.higher[0]
+    sides = family.higher_of_many if of_many else family.higher
+    for each in contrasts:
+        ahead = each.by_rule[DEFAULT_RULE].difference > 0
+        words = sides[0 if ahead else 1].format(first=escape(each.first), second=escape(each.second))
+        higher.setdefault(words, []).append(escape(family.member.format(**vars(each))))
+    ranked = sorted(higher.items(), key=lambda item: -len(item[1]))
+    said = [f"{words} {_named(members, len(contrasts))}".rstrip() for words, members in ranked[:MOST_WINNERS]]
+    return ", ".join(said) + (", and so on" if len(ranked) > MOST_WINNERS else "")
+
+
+def _named(members: Sequence[str], among: int) -> str:
+    """These by name, or how many they are where names would tell nothing or be too many."""
+    if len(members) == among:
+        return "in all of them" if among > 1 else ""
+    names = list(dict.fromkeys(members))
+    return f"for {listed(names)}" if len(members) <= MOST_NAMES else f"in {len(members)}"
 
 
 def _between(values: Sequence[float]) -> str:
@@ -61,20 +86,56 @@ def _between(values: Sequence[float]) -> str:
 
 
 def _grading(contrasts: Sequence[Contrast]) -> Iterator[str]:
-    if len(rules_of(contrasts)) > 1:
-        tests = {contrast.test: outcome(contrast) for contrast in contrasts}
-        hang = sum(shown == DEPENDS for shown in tests.values())
-        found = f"{hang} of {len(tests)} comparisons" if hang else f"none of the {len(tests)} comparisons"
-        yield f"Grading: the verdict of {found} depends on the rule by which an answer is read."
+    """How many verdicts change with the grading rule, and in how many of them a rule only does not read a form."""
+    if len(rules_of(contrasts)) == 1:
+        return
+    tests = {contrast.test: contrast for contrast in contrasts}.values()
+    hang = [each for each in tests if outcome(each) == DEPENDS]
+    form = [each for each in hang if rests_on_form(each)]
+    question = "**Does that depend on how answers are graded?**"
+    if not hang:
+        yield f"{question} No: every grading rule agrees with the {len(tests)} verdicts, or cannot tell."
+        return
+    said = f"{question} {len(hang)} of {len(tests)} verdicts change with the grading rule"
+    if form:
+        rules = listed([escape(rule) for rule in rules_of(form) if any(missed(each, rule) for each in form)])
+        said += (
+            f"; {'all' if len(form) == len(hang) else len(form)} of them only because {rules} recognise hardly any"
+            " right answer of one side, which writes its answers in another form"
+        )
+    rest = [escape(f"{each.group} ({each.first} against {each.second})") for each in hang if each not in form]
+    few = form and 0 < len(rest) <= MOST_NAMES
+    yield f"{said}.{f' Rules that recognise both sides disagree on: {listed(rest)}.' if few else ''}"
 
 
-def _power(contrasts: Sequence[Contrast]) -> str:
-    sizes = [contrast.by_rule[DEFAULT_RULE].detectable for contrast in contrasts]
+def _wording(findings: Findings) -> Iterator[str]:
+    """How far a model's accuracy goes over several prompts; or that there was one wording."""
+    question = "**Does it depend on the wording of the instruction?**"
+    wordings = {cell.wording for arm in findings.arms for cell in arm.cells.values()}
+    if len(wordings) == 1:
+        [name] = wordings
+        yield f"{question} This study cannot tell: all cells were asked in one{f' ({escape(name)})' if name else ''}."
+    elif findings.spreads:
+        ranges = {each.model: each.by_rule[DEFAULT_RULE] for each in findings.spreads}
+        most = max(findings.spreads, key=lambda each: ranges[each.model].spread[0])
+        low, high = (percent(each[0]) for each in (ranges[most.model].lowest, ranges[most.model].highest))
+        yield (
+            f"{question} Over formats and wordings the accuracy of a model varies by"
+            f" {_between([each.spread[0] for each in ranges.values()])} points, most for {escape(most.model)}:"
+            f" {low} in {escape(most.worst)}; {high} in {escape(most.best)}."
+        )
+
+
+def _certainty(findings: Findings, contrasts: Sequence[Contrast]) -> str:
+    """What the test set could have shown, and what seeds tell or do not."""
+    found = [each.by_rule[DEFAULT_RULE] for each in contrasts]
+    sizes, questions = [each.detectable for each in found], [each.n for each in found]
     several = f" ({_between(sizes)}, by comparison)" if _between(sizes) != percent(max(sizes)) else ""
+    asked = f"{min(questions)} to {max(questions)}" if min(questions) < max(questions) else str(max(questions))
     return (
-        f"Sensitivity: a true difference of {percent(statistics.median(sizes))} points{several} is found in four of"
-        " five studies like this one; that no smaller one was seen says little."
-    )
+        f"**How sure is that?** With {asked} questions, differences below {percent(statistics.median(sizes))}"
+        f" points{several} would often have been missed. {' '.join(_seeds(findings))}"
+    ).strip()
 
 
 def _seeds(findings: Findings) -> Iterator[str]:
@@ -83,12 +144,50 @@ def _seeds(findings: Findings) -> Iterator[str]:
     spreads = [pool.by_rule[DEFAULT_RULE].sd for pool in findings.pools]
     if spreads:
         yield (
-            f"Seeds: between seeds accuracies differ by a standard deviation of {_between(spreads)} points; intervals"
-            " and p values allow for it."
+            f"Between seeds, accuracies have a standard deviation of {_between(spreads)} points, which intervals and"
+            " p values allow for."
         )
     if single:
-        which = "each model was" if single == len(trained) else f"{single} of {len(trained)} models were"
+        which = "Each model was" if single == len(trained) else f"{single} of {len(trained)} models were"
         yield (
-            f"One seed: {which} trained once, so intervals and p values say what other questions would change, and not"
-            " what training once more would."
+            f"{which} trained once, with one seed: intervals and p values say what other questions would change, not"
+            " what another training would."
         )
+
+
+def _losses(study: Study) -> Iterator[str]:
+    """Whether models lose in form or in reasoning where a format is significantly worse."""
+    significant = {
+        contrast.test
+        for contrast in study.findings.contrasts
+        if contrast.family == "formats" and contrast.by_rule and is_significant(contrast.by_rule[DEFAULT_RULE])
+    }
+    found = [(contrast, gap) for contrast, gap in gaps(study) if contrast.test in significant]
+    by_form = [each for each in found if _is_form(each[1])]
+    by_reasoning = [each for each in found if not _is_form(each[1])]
+    said = []
+    if by_form:
+        cells = _cells(study, by_form, failures=True)
+        said.append(f"Mostly form, that is, answers that ran on, were cut off or are missing: {cells}")
+    if by_reasoning:
+        said.append(f"Mostly reasoning, that is, complete answers with a wrong result: {_cells(study, by_reasoning)}")
+    if said:
+        yield f"**What went wrong in the worse format?** {'. '.join(said)}."
+
+
+def _is_form(gap: Gap) -> bool:
+    return gap.form * gap.total > gap.reasoning * gap.total
+
+
+def _cells(study: Study, found: Sequence[tuple[Contrast, Gap]], failures: bool = False) -> str:
+    """The cells that lost, with the most frequent failure of form of each where that is asked for."""
+    if len(found) > MOST_NAMES:
+        return f"{len(found)} comparisons"
+    said = []
+    for contrast, gap in found:
+        label = f"{contrast.group} in {contrast.second if gap.total > 0 else contrast.first}"
+        kinds = [split_shown(study, shown) for shown in study.shown if shown.label == label]
+        worst = max(FAILED, key=lambda kind: kinds[0].get(kind, 0)) if kinds else ""
+        share = f" ({percent(kinds[0][worst], 0)} % {worst})" if failures and kinds else ""
+        said.append(f"{escape(label)}{share}")
+    return listed(said)

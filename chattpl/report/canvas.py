@@ -159,6 +159,19 @@ def format_patches(formats: Iterable[str], found: dict[str | None, Look]) -> lis
     return [Patch(**found[name].patch(), label=wrap(f"eval.format={name}")) for name in formats]
 
 
+def readable_text(ax: Axes) -> None:
+    """Write on each field of a heat map in black or white, whichever is easier to read there.
+
+    The two are equally far from a ground of the relative luminance 0.179 (Web Content Accessibility Guidelines 2.2).
+    """
+    [mesh] = ax.collections
+    shown: Any = mesh.get_array()
+    colours = numpy.asarray(mesh.get_facecolor())[~numpy.broadcast_to(shown.mask, shown.shape).ravel()]
+    for text, colour in zip(ax.texts, colours, strict=True):
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour[:3]]
+        text.set_color("black" if numpy.dot(linear, (0.2126, 0.7152, 0.0722)) > 0.179 else "white")
+
+
 def say_instead(axes: Sequence[Axes], text: str) -> None:
     """Leave the axes empty and say why."""
     for ax in axes:

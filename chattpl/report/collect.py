@@ -168,12 +168,12 @@ def _nothing_to_report(study_dir: Path, problems: Sequence[Exception]) -> str:
 
 
 def _place(cell: Cell) -> tuple[Any, ...]:
-    """Where the cell stands: by training, seed and model, then by format, a changed evaluation after the plain one."""
+    """Where the cell stands: by training, seed and model, a changed evaluation after the plain one, then by format."""
     summary = cell.summary
     training = (summary.train_format, summary.train_method, summary.train_masking)
     model = (_rank(TRAINING_ORDER, training), *(axis or "" for axis in training), summary.seed, summary.model_name)
     changes = sorted((key, str(value)) for key, value in summary.changes.items())
-    return *model, _rank(FORMAT_ORDER, cell.format), cell.format, changes, cell.name
+    return *model, changes, _rank(FORMAT_ORDER, cell.format), cell.format, cell.name
 
 
 def _rank(order: Sequence[Any], value: Any) -> int:

@@ -65,15 +65,24 @@ def _compare(contrast: Contrast, answers: Answers) -> Contrast:
         return replace(contrast, problem=problem)
     found = answers.shares(cells).items()
     by_arm = {rule: shares.reshape(len(arms), len(seeds), -1) for rule, shares in found}
-    return replace(contrast, by_rule={rule: _compare_sides(contrast, shares) for rule, shares in by_arm.items()})
+    sides = {rule: _sides(contrast, shares) for rule, shares in by_arm.items()}
+    return replace(
+        contrast,
+        by_rule={rule: _compare_sides(each) for rule, each in sides.items()},
+        accuracies={rule: tuple(float(side.mean()) for side in each) for rule, each in sides.items()},
+    )
 
 
-def _compare_sides(contrast: Contrast, shares: Any) -> PairedComparison:
-    """Compare shares of shape (arms, seeds, questions); the mean over the arms of a side is that side."""
+def _sides(contrast: Contrast, shares: Any) -> list[Any]:
+    """Of shares of shape (arms, seeds, questions) the mean over the arms of each side."""
     sides, start = [], 0
     for side in contrast.sides:
         sides.append(shares[start : start + len(side)].mean(0))
         start += len(side)
+    return sides
+
+
+def _compare_sides(sides: list[Any]) -> PairedComparison:
     return interaction(sides[:2], sides[2:]) if len(sides) > 2 else paired_comparison(*sides)
 
 

@@ -37,20 +37,21 @@ def training_curves(study: Study) -> Figure:
     """
     panels = list(_panels(study))
     columns = max(min(len(panels), COLUMNS), 1)
-    size = PANEL_INCHES if len(study.trainings) <= FEW_TRAININGS else LARGE_PANEL_INCHES
+    labels = _labels(study)
+    size = PANEL_INCHES if len(set(labels.values())) <= FEW_TRAININGS else LARGE_PANEL_INCHES
     figure, axes = new_figure(*size, columns, -(-max(len(panels), 1) // columns))
     if not panels:
         say_instead(axes, "No model of this study has a record of its training.")
         return figure
-    looks = _looks(study)
+    looks = _looks(study, labels)
     for ax, (title, curves) in zip(axes, panels, strict=False):
         for model, points in curves:
             steps, values = zip(*points, strict=True)
-            ax.plot(steps, values, linewidth=1.3, markersize=5, markevery=_every(len(steps)), **looks[model])
+            ax.plot(steps, values, linewidth=1.3, markersize=5, markevery=_every(len(steps)), **looks[labels[model]])
         ax.set(title=title, xlabel="step")
     for ax in axes[len(panels) :]:
         ax.set_axis_off()
-    _finish(study, axes, panels)
+    _finish(axes, panels, {labels[model]: looks[labels[model]] for _, curves in panels for model, _ in curves})
     return figure
 
 
@@ -74,31 +75,36 @@ def _panel(study: Study, models: set[str], field: str, title: str) -> Iterator[t
         yield title, curves
 
 
-def _finish(study: Study, axes: Sequence[Axes], panels: Sequence[tuple[str, list[Curve]]]) -> None:
+def _finish(axes: Sequence[Axes], panels: Sequence[tuple[str, list[Curve]]], looks: dict[str, dict[str, Any]]) -> None:
     for ax, (title, _) in zip(axes, panels, strict=False):
         if title in RATES.values():
             top = max(ax.get_ylim()[1], LEAST_RATE)
             ax.set_ylim(-0.02 * top, top)
             percent_axis(ax.yaxis)
-    drawn = {model for _, curves in panels for model, _ in curves}
-    handles = [
-        Line2D([], [], label=wrap(study.labels.trained[model]), markersize=5, **look)
-        for model, look in _looks(study).items()
-        if model in drawn
-    ]
+    handles = [Line2D([], [], label=wrap(label), markersize=5, **look) for label, look in looks.items()]
     columns = min(len(panels), COLUMNS)
     legend_beside(axes[columns - 1], handles, ncols=-(-len(handles) // LONGEST_LEGEND))
 
 
-def _looks(study: Study) -> dict[str, dict[str, Any]]:
-    """The colour is that of the format of training; line and marker tell models of one format apart."""
+def _labels(study: Study) -> dict[str, str]:
+    """By the name of each model its label without the seed: seeds of one training look the same."""
+    found: dict[str, list[str]] = {}
+    for arm in study.findings.arms:
+        for cell in arm.cells.values():
+            found.setdefault(cell.model, []).append(arm.label)
+    return {model: min(found.get(model, [study.labels.trained[model]]), key=len) for model in study.trainings}
+
+
+def _looks(study: Study, labels: dict[str, str]) -> dict[str, dict[str, Any]]:
+    """By label. The colour is that of the format of training; line and marker tell models of one format apart."""
     found: dict[str, dict[str, Any]] = {}
     for cell in study.cells:
-        if cell.model in study.trainings and cell.model not in found:
+        label = labels.get(cell.model)
+        if label is not None and label not in found:
             colour = study.looks[cell.summary.train_format].colour
             turn = sum(look["color"] == colour for look in found.values())
             line, marker = LINES[turn % len(LINES)], MARKERS[turn % len(MARKERS)]
-            found[cell.model] = {"color": colour, "linestyle": line, "marker": marker}
+            found[label] = {"color": colour, "linestyle": line, "marker": marker}
     return found
 
 

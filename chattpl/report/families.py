@@ -28,6 +28,7 @@ class Contrast:
             why.
         family: its row of `FAMILIES`.
         sides: the first and the second; of an interaction four: (first - second) - (third - fourth).
+        accuracies: of each side under each grading rule.
     """
 
     group: str
@@ -37,6 +38,7 @@ class Contrast:
     problem: str = ""
     family: str = "formats"
     sides: tuple[Side, ...] = ()
+    accuracies: dict[str, tuple[float, ...]] = field(default_factory=dict)
 
     def cells(self, *places: int) -> str:
         """The names of the cells on these sides."""
@@ -55,6 +57,10 @@ class Family:
     Attributes:
         declare: all its contrasts that these arms allow.
         title: of its section of the report.
+        question: that it answers, in short.
+        asks_for_first: whether the answer is yes only where the first side is higher.
+        higher_of_many: the same where contrasts of one group have several first and second sides.
+        member: what a sentence calls one of its contrasts among the others.
         columns: what its tables call the group and the two sides.
         about: how a sentence on a contrast begins; takes its group.
         side: how a sentence calls the first or the second; takes its name and the group.
@@ -66,10 +72,14 @@ class Family:
 
     declare: Callable[[Sequence[Arm]], Iterator[Contrast]]
     title: str
+    question: str
     columns: tuple[str, str]
     about: str
     nothing: str
-    higher: tuple[str, str] = ("{first} higher", "{second} higher")
+    higher: tuple[str, str] = ("{first} is better than {second}", "{second} is better than {first}")
+    higher_of_many: tuple[str, str] = ("{first} is better", "{second} is better")
+    member: str = "{group}"
+    asks_for_first: bool = True
     side: str = "{name}"
     exceeds: str = "beats"
     note: str = ""
@@ -126,41 +136,48 @@ def _models(arms: Sequence[Arm]) -> list[tuple[str, dict[str, Arm]]]:
 FAMILIES: dict[str, Family] = {
     "formats": Family(
         _formats,
-        title="Evaluation formats against each other",
+        title="Evaluation formats compared",
+        question="Does the format of the prompt matter?",
+        asks_for_first=False,
         columns=("model", "formats"),
         about="Model {group}",
         nothing="No model was evaluated in two formats, so there is nothing to compare.",
     ),
     "training": Family(
         _training,
-        title="Trained models against the untrained one",
+        title="Trained against untrained",
+        question="Did training help?",
         columns=("evaluated in", "models"),
         about="Evaluated in {group}",
-        higher=("the trained model higher", "the untrained one higher"),
+        higher=("the trained model is better", "the untrained model is better"),
+        member="{first} in {group}",
         nothing="No trained model was asked the same as the untrained one, so there is nothing to compare.",
     ),
     "matched": Family(
         _matched,
-        title="The format of the training against the others",
+        title="Matched against mismatched formats",
+        question="Is a model better in the format that it was trained in?",
         columns=("model", "formats"),
         about="Model {group}",
-        higher=("its own format higher", "the others higher"),
+        higher=("its own format is better", "the others are better"),
         nothing="No trained model was evaluated in its own format and in another one, so there is nothing to compare.",
-        note="The format of the training comes first. With one other format the test is that of the formats above,"
-        " turned so that a plus sign means that the model is better in its own format.",
+        note="The format of the training comes first: a plus sign means that the model is better in its own format."
+        " With one other format the test is the same as in the comparison of the evaluation formats.",
     ),
     "interaction": Family(
         _interaction,
-        title="Training and evaluation format together",
+        title="Interaction of training and evaluation format",
+        question="Does the best format depend on the format of the training?",
         columns=("gap", "trainings"),
         about="Gap of {group}",
-        higher=("each better in its own format", "each better in the other's"),
+        higher=("each training gains from its own format", "each training gains from the other's format"),
+        member="{first} against {second}",
         side="the gap of {name}",
         exceeds="exceeds",
         nothing="No two trainings that differ in their format alone were evaluated in both formats, so there is nothing"
         " to compare.",
-        note="A difference of differences: by how much the gap between the two evaluation formats, in points, is larger"
-        " after training in the first of them than after training in the second. It is above 0 where each training"
-        " gains from its own format, and 0 where training and evaluation format act apart from each other.",
+        note="A difference of differences, in points: the gap between the two evaluation formats after training in the"
+        " first of them, less the same gap after training in the second. It is above 0 where each training gains from"
+        " its own format, and 0 where the formats of training and evaluation act independently of each other.",
     ),
 }

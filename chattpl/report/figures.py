@@ -34,14 +34,14 @@ class ReportFigure:
 
 
 FIGURES = {
-    "accuracy_bar": ReportFigure(accuracy_bar, "Cells", "accuracy of all cells, the best first"),
-    "accuracy_grouped": ReportFigure(accuracy_grouped, "Cells", "accuracy by model and evaluation format"),
-    "accuracy_heatmap": ReportFigure(accuracy_heatmap, "Cells", "accuracy of each model in each evaluation format"),
+    "accuracy_bar": ReportFigure(accuracy_bar, "Accuracy", "all accuracies, the best first"),
+    "accuracy_grouped": ReportFigure(accuracy_grouped, "Accuracy", "accuracy by model and evaluation format"),
+    "accuracy_heatmap": ReportFigure(accuracy_heatmap, "Accuracy", "accuracy of each model in each evaluation format"),
     "eval_template_scatter": ReportFigure(
-        eval_template_scatter, "Evaluation formats against each other", "each model in one format over another"
+        eval_template_scatter, "Evaluation formats compared", "each model in one format over another"
     ),
     "paired_matrix": ReportFigure(
-        paired_matrix, "Evaluation formats against each other", "every cell against every other, paired by question"
+        paired_matrix, "Evaluation formats compared", "every cell against every other, paired by question"
     ),
     "answer_split": ReportFigure(answer_split, "Why answers were lost", "what became of the answers of each cell"),
     "training_curves": ReportFigure(training_curves, "Trainings", "loss, reward and lost rollouts of all trainings"),

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
-from chattpl.report.canvas import legend_beside, new_figure, rows_height
+from chattpl.report.canvas import legend_beside, new_figure, readable_text, rows_height
 from chattpl.report.study import Study
 from chattpl.report.text import printable, wrap
 
@@ -29,20 +29,21 @@ def accuracy_heatmap(study: Study) -> Figure:
     width = max(LEAST_WIDTH, FIELD_INCHES[0] * len(table.columns))
     figure, [ax] = new_figure(width, rows_height(labels, FIELD_INCHES[1]))
     _draw_fields(ax, table)
-    fields = list(_trained_fields(study.rows, table))
+    fields = list(_trained_fields(study.drawn, table))
     for row, column in fields:
         # Less than the field, so that frames above each other stay apart.
         ax.add_patch(Rectangle((column + 0.03, row + 0.07), 0.94, 0.86, **FRAME))
     _label(ax, labels, [printable(name) for name in table.columns])
+    ax.set_title(f"Accuracy (%) by model and evaluation format{study.over_seeds}")
     legend_beside(ax, _legend(framed=bool(fields), missing=bool(table.isna().any(axis=None))))
     return figure
 
 
 def _percentages(study: Study) -> pandas.DataFrame:
     """The accuracy in percent by model (rows, in the cells' order) and format; NaN where there is no such cell."""
-    cells = study.rows.drop_duplicates(["model", "eval_format"])  # a copied folder is the same cell again
+    cells = study.drawn.drop_duplicates(["model", "eval_format"])  # a copied folder is the same cell again
     table = 100 * cells.pivot(index="model", columns="eval_format", values="accuracy")
-    return table.reindex(index=study.rows["model"].unique(), columns=study.formats)
+    return table.reindex(index=study.drawn["model"].unique(), columns=study.formats)
 
 
 def _draw_fields(ax: Axes, table: pandas.DataFrame) -> None:
@@ -51,6 +52,7 @@ def _draw_fields(ax: Axes, table: pandas.DataFrame) -> None:
     text = {"annot": True, "fmt": ".1f", "annot_kws": {"size": 9}, "xticklabels": False, "yticklabels": False}
     ax.set_facecolor(MISSING)  # what the mask leaves open
     seaborn.heatmap(table, mask=table.isna(), ax=ax, **look, **text)
+    readable_text(ax)
 
 
 def _colour_range(table: pandas.DataFrame) -> tuple[float, float]:
@@ -76,7 +78,7 @@ def _label(ax: Axes, models: list[str], formats: list[str]) -> None:
     names = formats if upright else [wrap(name) for name in formats]
     ax.set_xticks([column + 0.5 for column in range(len(names))], names, rotation=0 if upright else 90)
     ax.set_yticks([row + 0.5 for row in range(len(models))], models, rotation=0)
-    ax.set(xlabel="eval.format", ylabel="", title="Accuracy (%) by model and evaluation format")
+    ax.set(xlabel="eval.format", ylabel="")
     ax.grid(visible=False)
 
 

@@ -51,7 +51,9 @@ def label_cells(cells: Sequence[Cell]) -> Labels:
         model: min((models[cell.group] for cell in cells if cell.model == model), key=len)
         for model in dict.fromkeys(cell.model for cell in cells)
     }
-    return Labels(models, names, trained, {**_common_conditions(cells), **common})
+    conditions = _common_conditions(cells)
+    said = {key: value for key, value in common.items() if key != "engine.name" or "engine" not in conditions}
+    return Labels(models, names, trained, {**conditions, **said})
 
 
 def _model_label(summary: Summary, spelt: Mapping[str, str]) -> str:

@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from chattpl.report.canvas import FEW_ROWS, HATCHES, Look, cell_rows, legend_beside, new_figure, percent_axis
-from chattpl.report.split import KINDS, split_answers
+from chattpl.report.split import KINDS, split_shown
 from chattpl.report.study import Study
 from chattpl.report.text import NONE
 
@@ -22,18 +22,23 @@ LEAST_LABELLED = 0.06  # share of a bar that has room for its figure
 
 def answer_split(study: Study) -> Figure:
     """The kinds of answers of each cell as one bar."""
-    rows = cell_rows([study.labels.cells[cell.name] for cell in study.cells], BAR_INCHES)
+    rows = cell_rows([shown.label for shown in study.shown], BAR_INCHES)
     figure, [ax] = new_figure(7, rows.inches)
-    shares = [split_answers(study.results.get(cell.name, [])) for cell in study.cells]
+    shares = [split_shown(study, shown) for shown in study.shown]
     for place, share in enumerate(shares):
         _write_shares(ax, place, share, min(rows.font, 8))
     left = [0.0] * len(shares)
     for kind in KINDS:
-        widths = [share[kind] for share in shares]
+        widths = [share.get(kind, 0.0) for share in shares]
         ax.barh(range(len(shares)), widths, left=left, height=0.8, **LOOKS[kind].patch(linewidth=0.5))
         left = [start + width for start, width in zip(left, widths, strict=True)]
     ax.set_yticks(range(len(shares)), rows.labels, fontsize=rows.font)
-    ax.set(ylim=(len(shares) - 0.5, -0.5), xlim=(0, 1), xlabel="answers (%)", title="What became of the answers")
+    ax.set(
+        ylim=(len(shares) - 0.5, -0.5),
+        xlim=(0, 1),
+        xlabel="answers (%)",
+        title=f"What became of the answers{study.over_seeds}",
+    )
     ax.tick_params(axis="x", labeltop=len(shares) > FEW_ROWS)
     ax.grid(axis="y", visible=False)
     percent_axis(ax.xaxis)

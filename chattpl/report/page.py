@@ -2,35 +2,32 @@
 
 from collections.abc import Sequence
 
+from chattpl.report.accuracies import accuracy_section, cells_section, rules_section
 from chattpl.report.brief import brief
-from chattpl.report.collect import Cell, rules_of, writable
+from chattpl.report.collect import Cell
 from chattpl.report.figures import FIGURES
 from chattpl.report.likeness import likeness, packages
-from chattpl.report.pools import seeds_section
 from chattpl.report.split import lost_answers
 from chattpl.report.spread import spread_section
 from chattpl.report.study import Study
-from chattpl.report.text import NONE, escape, interval, percent, plain, short, table, training
+from chattpl.report.text import NONE, escape, percent, plain, short, table
 from chattpl.report.verdict import verdicts
-from chattpl.results import DEFAULT_RULE, Summary
 
 FINGERPRINTS = ("model_fingerprint", "prompt_fingerprint")
-# Columns of the cells that are left out where all cells have the same: heading and field.
-VARYING = {"split": "split", "seed": "seed", "n": "n", "engine": "engine"}
 
 
 def render(study: Study) -> str:
     """The whole page as Markdown. The same cells and settings give the same text."""
     findings = study.findings
     sections = {
-        "In short": brief(findings),
-        "Cells": _cells(study) + _samples(study),
-        "Grading rules": _rules(study),
+        "In short": brief(study),
+        "Accuracy": accuracy_section(study),
+        "Grading rules": rules_section(study),
         **verdicts(findings.families, findings.contrasts),
-        "Seeds": seeds_section(findings.pools),
         "Spread over formats and wordings": spread_section(findings.spreads),
         "Why answers were lost": lost_answers(study),
         "Trainings": _trainings(study),
+        "Cells": cells_section(study),
         "Like for like?": likeness(study.cells),
         "Versions and fingerprints": f"{_versions(study.cells)}\n\n{_fingerprints(study)}",
     }
@@ -44,66 +41,11 @@ def render(study: Study) -> str:
 def _summary(study: Study) -> str:
     formats = ", ".join(escape(name) for name in study.formats)
     shared = [f"{escape(words)}: {plain(value)}" for words, value in study.labels.shared.items()]
-    count = f"Cells: {len(study.cells)}. Models: {len(study.labels.models)}. Evaluation formats: {formats}."
+    seeds = sorted({seed for pool in study.findings.pools for seed in pool.arm.cells})
+    together = f", with the seeds {', '.join(map(str, seeds))} taken together" if seeds else ""
+    models = len({shown.model for shown in study.shown})
+    count = f"Cells: {len(study.cells)}. Models: {models}{together}. Evaluation formats: {formats}."
     return f"{count}\n\nAll cells: {'; '.join(shared)}." if shared else count
-
-
-def _cells(study: Study) -> str:
-    varying = {words: key for words, key in VARYING.items() if words not in study.labels.shared}
-    header = ("model", "training", "eval", *varying, "accuracy", "95 % interval", "strict", "mean tokens", "seconds")
-    rows = [
-        (
-            *(escape(row["model"]), escape(training(row)), escape(row["eval_format"])),
-            *(plain(getattr(cell.summary, key)) for key in varying.values()),
-            *(percent(row["accuracy"]), interval(row["ci_low"], row["ci_high"])),
-            *(percent(row["strict_accuracy"]), f"{row['mean_completion_tokens']:.1f}", plain(row["seconds"])),
-        )
-        for cell, (_, row) in zip(study.cells, study.rows.iterrows(), strict=True)
-    ]
-    note = (
-        "Training is format/method/masking. Accuracies are in percent, with Wilson's interval. A model's name shows"
-        " what was changed from the defaults, where that is not the same in all cells; comparison.csv has all names in"
-        " full."
-    )
-    return f"{table(header, rows, numbers_from=3)}\n\n{note}"
-
-
-def _rules(study: Study) -> str:
-    rules = rules_of(study.cells)
-    rows = [
-        (escape(row["label"]), *(percent(row[writable(f"accuracy_{rule}")]) for rule in rules))
-        for _, row in study.rows.iterrows()
-    ]
-    note = (
-        "The accuracy, in percent, that each rule for finding the answer gives to the same outputs."
-        f" {DEFAULT_RULE} is the default rule, which accuracy and reward go by."
-    )
-    return f"{table(('cell', *(escape(rule) for rule in rules)), rows, numbers_from=1)}\n\n{note}"
-
-
-def _samples(study: Study) -> str:
-    """pass@k of the cells that drew several answers; empty where none did."""
-    drawn = [cell for cell in study.cells if cell.summary.pass_at_k]
-    if not drawn:
-        return ""
-    ks = sorted({int(k) for cell in drawn for k in cell.summary.pass_at_k or {}})
-    rows = [
-        (
-            *(escape(study.labels.cells[cell.name]), plain(cell.summary.num_samples)),
-            *(_pass_at(cell.summary, str(k)) for k in ks),
-        )
-        for cell in drawn
-    ]
-    note = (
-        "Of the cells that drew several answers to a question: pass@k, the probability that at least one of k answers"
-        " is right, in percent. All intervals are clustered by question."
-    )
-    return f"\n\n{table(('cell', 'answers', *(f'pass&#64;{k}' for k in ks)), rows, numbers_from=1)}\n\n{note}"
-
-
-def _pass_at(summary: Summary, k: str) -> str:
-    found, ends = (summary.pass_at_k or {}).get(k), (summary.pass_at_k_ci or {}).get(k)
-    return f"{percent(found)} {interval(ends[0], ends[1])}" if found is not None and ends else NONE
 
 
 def _trainings(study: Study) -> str:

@@ -28,7 +28,7 @@ def eval_template_scatter(study: Study) -> Figure:
     """
     first, *others = study.formats
     columns = max(min(len(others), COLUMNS), 1)
-    models = _models_to_compare(study.rows, first)
+    models = _models_to_compare(study.drawn, first)
     inches = PANEL_INCHES if len(models) <= FEW_MODELS else 1.3 * PANEL_INCHES
     figure, axes = new_figure(inches, inches, columns, -(-max(len(others), 1) // columns), gap=1.1)
     if not models:
@@ -36,7 +36,7 @@ def eval_template_scatter(study: Study) -> Figure:
         text = f"No model was evaluated with\n{name}\nand with another format:\nthere is nothing to compare."
         say_instead(axes, text)
         return figure
-    bounds = max(study.rows["ci_low"].min() - 0.03, -0.02), min(study.rows["ci_high"].max() + 0.03, 1.02)
+    bounds = max(study.drawn["ci_low"].min() - 0.03, -0.02), min(study.drawn["ci_high"].max() + 0.03, 1.02)
     for ax, other in zip(axes, others, strict=False):
         _draw_points(ax, study, models, (first, other), bounds)
         ax.set(xlim=bounds, ylim=bounds, aspect="equal")
@@ -51,7 +51,7 @@ def _draw_points(
 ) -> None:
     first, other = formats
     ax.axline((0, 0), slope=1, color="0.6", linestyle="--", linewidth=1, zorder=1)
-    rows, few = study.rows, len(models) <= FEW_MODELS
+    rows, few = study.drawn, len(models) <= FEW_MODELS
     number: dict[str, Any] = {"weight": "bold"} if few else {"fontsize": 7}
     pairs = rows[rows["eval_format"] == other].merge(rows[rows["eval_format"] == first], on="model")
     places = _places(pairs, 72 * ax.bbox.width / ax.figure.dpi / (bounds[1] - bounds[0]))
@@ -70,7 +70,7 @@ def _draw_points(
         ax.annotate(label, at, place, color="0.1", **middle, **number)
     ax.set_xlabel(f"accuracy with eval.format={printable(other)} (%)")
     ax.set_ylabel(f"accuracy with eval.format={printable(first)} (%)")
-    ax.set_title(f"above the diagonal {printable(first)} is better")
+    ax.set_title(f"above the diagonal {printable(first)} is better{study.over_seeds}")
     percent_axis(ax.xaxis)
     percent_axis(ax.yaxis)
 
@@ -101,7 +101,7 @@ def _look(study: Study, train_format: Any) -> dict[str, Any]:
 
 
 def _legend(study: Study, models: list[str]) -> list[Line2D]:
-    trained = study.rows.drop_duplicates("model").set_index("model")["train_format"]
+    trained = study.drawn.drop_duplicates("model").set_index("model")["train_format"]
     points = [
         Line2D([], [], label=f"{number} {wrap(model)}", **_look(study, trained[model]))
         for number, model in enumerate(models, start=1)

@@ -2,19 +2,24 @@
 
 A side is said to beat the other, or to be ahead, only where no grading rule contradicts. Where rules disagree (two
 differences have opposite signs, or another rule's is significant and the default rule's is not) the sentence names
-what each of them says instead. A rule under which neither cell has a right answer has no say, and a difference that
-rests on a few questions only, too few for McNemar's test, contradicts nothing.
+what each of them says instead. A rule under which no side has a right answer has no say, and a difference that rests on
+a few questions only, too few for McNemar's test, contradicts nothing.
+
+A rule that finds hardly one of a side's right answers compares how answers are written: `rests_on_form` tells the
+verdicts that depend on such rules alone from those in which rules differ about what they can read.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from chattpl.report.families import FAMILIES, Contrast, Family
 from chattpl.report.stats import PairedComparison
-from chattpl.report.text import escape, interval, p_value
+from chattpl.report.text import escape, interval, p_value, points
 from chattpl.results import DEFAULT_RULE
 
 SIGNIFICANT = 0.05
 LEAST_QUESTIONS = 6  # answered differently: with five, the smallest p of McNemar's test is 2 / 2^5
+LEAST_FOUND = 0.1  # of a side's right answers, by a rule that is said to read that side
 # What a contrast can show.
 UNPAIRED, DEPENDS, CHANCE, PERHAPS, CLEAR = "unpaired", "depends", "chance", "perhaps", "clear"
 
@@ -30,7 +35,7 @@ def outcome(contrast: Contrast) -> str:
     if not contrast.by_rule:
         return UNPAIRED
     found = contrast.by_rule[DEFAULT_RULE]
-    reading = [each for each in contrast.by_rule.values() if reads(each)]
+    reading = [each for rule, each in contrast.by_rule.items() if reads(contrast, rule)]
     opposed = len({each.difference > 0 for each in reading if _can_contradict(each)}) > 1
     significant = any(is_significant(each) for each in reading)
     chance = found.ci_low <= 0 <= found.ci_high
@@ -41,6 +46,18 @@ def outcome(contrast: Contrast) -> str:
     return CLEAR if is_significant(found) else PERHAPS
 
 
+def missed(contrast: Contrast, rule: str) -> list[int]:
+    """The places of the sides of which the rule finds hardly a right answer: under a tenth of the default rule's."""
+    found = zip(contrast.accuracies[rule], contrast.accuracies[DEFAULT_RULE], strict=True)
+    return [place for place, (here, by_default) in enumerate(found) if here < LEAST_FOUND * by_default]
+
+
+def rests_on_form(contrast: Contrast) -> bool:
+    """Whether the verdict depends on the grading rule only where a rule finds hardly a right answer of one side."""
+    by_rule = {rule: each for rule, each in contrast.by_rule.items() if not missed(contrast, rule)}
+    return outcome(contrast) == DEPENDS and outcome(replace(contrast, by_rule=by_rule)) != DEPENDS
+
+
 def _meaning(family: Family, contrast: Contrast, tests: int) -> str:
     """What the differences say, in one sentence."""
     first, second = (family.side.format(name=escape(name)) for name in (contrast.first, contrast.second))
@@ -48,34 +65,38 @@ def _meaning(family: Family, contrast: Contrast, tests: int) -> str:
     if shows == UNPAIRED:
         return f"{first} and {second} are not compared, because {escape(contrast.problem)}"
     found = contrast.by_rule[DEFAULT_RULE]
-    reading = {rule: each for rule, each in contrast.by_rule.items() if reads(each)}
+    reading = {rule: each for rule, each in contrast.by_rule.items() if reads(contrast, rule)}
     if shows == DEPENDS:
-        return f"{_disagreement(first, second, reading)}{_silent(contrast)}"
+        return f"{_disagreement(contrast, first, second, reading)}{_silent(contrast)}"
     if shows == CHANCE:
         return f"{_no_difference(first, second, found)}{_silent(contrast)}"
     return f"{_winner(family, first, second, found, tests)}{_agreement(reading)}{_silent(contrast)}"
 
 
-def _disagreement(first: str, second: str, reading: dict[str, PairedComparison]) -> str:
+def _disagreement(contrast: Contrast, first: str, second: str, reading: dict[str, PairedComparison]) -> str:
     sides: dict[str, list[str]] = {}
     for rule, each in reading.items():
         words = f"{first if each.difference > 0 else second} is higher" if each.difference else "both are equal"
-        size = f" (by {marked(each).lstrip('+-')}{_blind(each, first, second)})" if each.difference else ""
+        size = f" (by {marked(each).lstrip('+-')}{_blind(contrast, rule)})" if each.difference else ""
         sides.setdefault(words, []).append(f"{escape(rule)}{size}")
     said = [f"{words} under {listed(rules)}" for words, rules in sides.items()]
     return f"the verdict on {first} and {second} depends on the grading rule: {'; '.join(said)}"
 
 
-def _blind(found: PairedComparison, first: str, second: str) -> str:
-    """Where a rule finds no right answer of one side, it may not read that side's form at all."""
-    names = [name for name, rate in ((first, found.accuracy_first), (second, found.accuracy_second)) if rate == 0]
-    return f", finding no right answer of {names[0]}" if names else ""
+def _blind(contrast: Contrast, rule: str) -> str:
+    """Where a rule finds no or hardly a right answer of one side, it may not read that side's form at all."""
+    places = missed(contrast, rule)
+    if not places:
+        return ""
+    names = (contrast.first, contrast.first, contrast.second, contrast.second)[:: 4 // len(contrast.sides)]
+    count = "hardly any" if any(contrast.accuracies[rule][place] for place in places) else "no"
+    return f", finding {count} right answer of {listed(list(dict.fromkeys(escape(names[place]) for place in places)))}"
 
 
 def _no_difference(first: str, second: str, found: PairedComparison) -> str:
     return (
         f"no difference between {first} and {second} can be told apart from chance at n={found.n}:"
-        f" the interval {interval(found.ci_low, found.ci_high)} holds 0"
+        f" the interval {interval(found.ci_low, found.ci_high)} includes 0"
     )
 
 
@@ -97,13 +118,13 @@ def _agreement(reading: dict[str, PairedComparison]) -> str:
 
 
 def _silent(contrast: Contrast) -> str:
-    rules = [escape(rule) for rule, each in contrast.by_rule.items() if not reads(each)]
+    rules = [escape(rule) for rule in contrast.by_rule if not reads(contrast, rule)]
     return f" (neither has a right answer under {listed(rules)})" if rules else ""
 
 
-def reads(found: PairedComparison) -> bool:
+def reads(contrast: Contrast, rule: str) -> bool:
     """Whether the rule found any right answer."""
-    return found.accuracy_first != 0 or found.accuracy_second != 0
+    return any(contrast.accuracies[rule])
 
 
 def _can_contradict(found: PairedComparison) -> bool:
@@ -118,7 +139,7 @@ def is_significant(found: PairedComparison) -> bool:
 
 def marked(found: PairedComparison) -> str:
     """The difference in points, with an asterisk if it is significant."""
-    return f"{100 * found.difference:+.1f}{'*' if is_significant(found) else ''}"
+    return f"{points(found.difference)}{'*' if is_significant(found) else ''}"
 
 
 def listed(words: Sequence[str]) -> str:

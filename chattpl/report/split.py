@@ -24,12 +24,14 @@ the second what those add where one of the two failed in its form; with several 
 import itertools
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from chattpl.report.study import Study
-from chattpl.report.text import escape, percent, table
+from chattpl.report.arms import common_seeds
+from chattpl.report.families import FAMILIES, Contrast
+from chattpl.report.study import Shown, Study
+from chattpl.report.text import escape, percent, points, table
 from chattpl.results import Grading, Result
 
 HELD = ("right", "other form", "wrong")
@@ -74,27 +76,30 @@ def kind_of(answer: Grading) -> str:
     return "no answer" if answer.extracted is None else "wrong"
 
 
-def split_answers(results: Sequence[Result]) -> dict[str, float]:
-    """The share of each kind in all answers of a cell; they add up to one."""
+def split_answers(results: Iterable[Result]) -> dict[str, float]:
+    """The share of each kind in all answers of a cell, or of several; they add up to one."""
     count = Counter(kind_of(answer) for result in results for answer in result.gradings())
     return {kind: count[kind] / max(count.total(), 1) for kind in KINDS}
 
 
-def split_gap(first: Sequence[Result], second: Sequence[Result]) -> Gap | None:
-    """What of the gap between two cells is form and what reasoning; None where they share no question."""
-    ones, others = ({each.sample: each for each in results} for results in (first, second))
-    common = [question for question in ones if question in others]
+def split_gap(*pairs: tuple[Sequence[Result], Sequence[Result]]) -> Gap | None:
+    """What of the gap between two cells is form and what reasoning; None where they share no question.
+
+    With several pairs, one for each seed, it is the mean over them.
+    """
+    indexed = [tuple({each.sample: each for each in results} for results in pair) for pair in pairs]
+    common = [question for question in indexed[0][0] if all(question in each for pair in indexed for each in pair)]
     if not common:
         return None
     forms: Counter[int] = Counter()  # sums of numerators by their denominator: fractions themselves are slow to add
     reasonings: Counter[int] = Counter()
-    for question in common:
+    for (ones, others), question in itertools.product(indexed, common):
         (right1, held1, n1), (right2, held2, n2) = _counts(ones[question]), _counts(others[question])
         reasonings[n1 * n2] += right1 * held2 - right2 * held1
         forms[n1 * n2] += right1 * (n2 - held2) - right2 * (n1 - held1)
     form, reasoning = (sum(Fraction(up, down) for down, up in each.items()) for each in (forms, reasonings))
-    n = len(common)
-    return Gap(n, float((form + reasoning) / n), float(form / n), float(reasoning / n))
+    n = len(common) * len(pairs)
+    return Gap(len(common), float((form + reasoning) / n), float(form / n), float(reasoning / n))
 
 
 def _counts(result: Result) -> tuple[int, int, int]:
@@ -103,15 +108,22 @@ def _counts(result: Result) -> tuple[int, int, int]:
     return sum(each.correct for each in answers), sum(kind_of(each) in HELD for each in answers), len(answers)
 
 
-def gaps(study: Study) -> list[tuple[str, str, str, Gap]]:
-    """The gap of each contrast whose two cells can be read: group, the two formats, and the gap."""
+def split_shown(study: Study, shown: Shown) -> dict[str, float]:
+    """The share of each kind of what is shown as one; empty where that cannot be read."""
+    if not all(cell.name in study.results for cell in shown.cells):
+        return {}
+    return split_answers(result for cell in shown.cells for result in study.results[cell.name])
+
+
+def gaps(study: Study) -> list[tuple[Contrast, Gap]]:
+    """The gap between each two formats of a model that can be read."""
     found = []
-    for group in dict.fromkeys(cell.group for cell in study.cells):
-        members = {cell.format: study.results.get(cell.name) for cell in study.cells if cell.group == group}
-        for first, second in itertools.combinations([name for name in study.formats if name in members], 2):
-            one, other = members[first], members[second]
-            gap = split_gap(one, other) if one and other else None
-            found += [(group, first, second, gap)] if gap else []
+    for contrast in FAMILIES["formats"].declare(study.findings.arms):
+        arms = [arm for side in contrast.sides for arm in side]
+        names = [[arm.cell(seed).name for arm in arms] for seed in common_seeds(arms)]
+        if names and all(name in study.results for pair in names for name in pair):
+            gap = split_gap(*((study.results[first], study.results[second]) for first, second in names))
+            found += [(contrast, gap)] if gap else []
     return found
 
 
@@ -120,38 +132,34 @@ def lost_answers(study: Study) -> str:
     parts = [_kinds_table(study)]
     found = gaps(study)
     if found:
-        parts += [_gaps_table(study, found), "\n".join(_sentence(study, *each) for each in found)]
+        parts += [_gaps_table(found), "\n".join(f"* {_sentence(*each)}" for each in found)]
     return "\n\n".join(parts)
 
 
 def _kinds_table(study: Study) -> str:
     rows = []
-    for cell in study.cells:
-        shares = split_answers(study.results[cell.name]) if cell.name in study.results else {}
-        rows.append((escape(study.labels.cells[cell.name]), *(percent(shares.get(kind, math.nan)) for kind in KINDS)))
+    for shown in study.shown:
+        shares = split_shown(study, shown)
+        rows.append((escape(shown.label), *(percent(shares.get(kind, math.nan)) for kind in KINDS)))
     return f"{table(('cell', *KINDS), rows, numbers_from=1)}\n\n{DEFINITIONS}"
 
 
-def _gaps_table(study: Study, found: list[tuple[str, str, str, Gap]]) -> str:
+def _gaps_table(found: list[tuple[Contrast, Gap]]) -> str:
     rows = [
         (
-            *(escape(study.labels.models[group]), f"{escape(first)} less {escape(second)}", str(gap.n)),
-            *(f"{100 * value:+.1f}" for value in (gap.total, gap.form, gap.reasoning)),
+            *(escape(contrast.group), f"{escape(contrast.first)} less {escape(contrast.second)}", str(gap.n)),
+            *(points(value) for value in (gap.total, gap.form, gap.reasoning)),
         )
-        for group, first, second, gap in found
+        for contrast, gap in found
     ]
     return f"{table(('model', 'formats', 'n', 'gap', 'form', 'reasoning'), rows, numbers_from=2)}\n\n{FORMULA}"
 
 
-def _sentence(study: Study, group: str, first: str, second: str, gap: Gap) -> str:
-    """What a gap is mostly made of."""
-    model, size = escape(study.labels.models[group]), f"{100 * abs(gap.total):.1f}"
-    ahead, behind = (first, second) if gap.total > 0 else (second, first)
+def _sentence(contrast: Contrast, gap: Gap) -> str:
+    """What a gap is made of."""
+    model, first, second = (escape(name) for name in (contrast.group, contrast.first, contrast.second))
     if not gap.total:
-        return f"* Model {model}: {escape(first)} and {escape(second)} got equally many right."
-    sign = 1 if gap.total > 0 else -1
-    form, reasoning = (f"{100 * sign * value:+.1f}" for value in (gap.form, gap.reasoning))
-    return (
-        f"* Model {model}: {escape(ahead)} is {size} points above {escape(behind)};"
-        f" {form} of them are form, {reasoning} reasoning."
-    )
+        return f"Model {model}: {first} and {second} got equally many right."
+    sign, ahead, behind = (1, first, second) if gap.total > 0 else (-1, second, first)
+    size, form, reasoning = (points(sign * value) for value in (gap.total, gap.form, gap.reasoning))
+    return f"Model {model}: {ahead} less {behind} is {size} points: form {form}, reasoning {reasoning}."

@@ -1,7 +1,11 @@
 """Everything that a report is written from, each part read once and when it is first wanted."""
 
+import math
+import statistics
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import pandas
 
@@ -9,10 +13,31 @@ from chattpl.report.canvas import Look, looks
 from chattpl.report.collect import FORMAT_ORDER, Cell, collect_cells, format_order, to_frame
 from chattpl.report.findings import Findings, find
 from chattpl.report.labels import Labels, label_cells
+from chattpl.report.pools import Pool
 from chattpl.report.samples import Samples, read_samples
 from chattpl.report.settings import ReportConfig
-from chattpl.results import Result
+from chattpl.results import DEFAULT_RULE, Result, Summary
 from chattpl.train_report import TrainReport
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One bar, point or row: a cell, or those that differ in their seed alone.
+
+    Attributes:
+        model, label: what the model and the whole are called.
+        pool: their accuracies together, where there are several.
+    """
+
+    model: str
+    label: str
+    cells: list[Cell]
+    pool: Pool | None = None
+
+    @property
+    def first(self) -> Cell:
+        """One of the cells, where they are all alike."""
+        return self.cells[0]
 
 
 class Study:
@@ -77,21 +102,55 @@ class Study:
 
     @cached_property
     def rows(self) -> pandas.DataFrame:
-        """What the figures draw of the cells: the comparison, and three columns.
-
-        `model` and `label` are the model's and the cell's label, `base` the accuracy of the untrained model in the same
-        format (NaN where there is none, and for the untrained model itself).
-        """
-        names = self.frame["cell"]
+        """The comparison with two columns more: `model` and `label`, the model's and the cell's label."""
         return self.frame.assign(
             model=[self.labels.models[cell.group] for cell in self.cells],
-            label=[self.labels.cells[name] for name in names],
-            base=pandas.Series([self._base_accuracy(cell) for cell in self.cells], dtype=float),
+            label=[self.labels.cells[cell.name] for cell in self.cells],
         )
 
-    def _base_accuracy(self, cell: Cell) -> float | None:
-        base = base_of(cell, self.cells)
-        return base.summary.accuracy if base and cell.summary.train_format else None
+    @cached_property
+    def shown(self) -> list[Shown]:
+        """What figures and tables show as one: the seeds of a training together where they can be compared."""
+        pools = {cell.name: pool for pool in self.findings.pools for cell in pool.arm.cells.values()}
+        found: dict[str, Shown] = {}
+        for cell in self.cells:
+            if pool := pools.get(cell.name):
+                label = f"{pool.arm.label} in {cell.format}"
+                found.setdefault(label, Shown(pool.arm.label, label, list(pool.arm.cells.values()), pool))
+            else:
+                label = self.labels.cells[cell.name]
+                found[label] = Shown(self.labels.models[cell.group], label, [cell])
+        return list(found.values())
+
+    @property
+    def over_seeds(self) -> str:
+        """What the title of a figure says where it shows several seeds as one."""
+        return ", mean over seeds" if self.findings.pools else ""
+
+    @cached_property
+    def drawn(self) -> pandas.DataFrame:
+        """What the figures draw: a row for each of `shown`.
+
+        `seeds` holds the accuracy of each seed where there are several, `base` is the accuracy of the untrained model
+        in the same format (NaN where there is none, and for the untrained model itself).
+        """
+        return pandas.DataFrame([self._drawn(each) for each in self.shown])
+
+    def _drawn(self, shown: Shown) -> dict[str, Any]:
+        figures = shown.pool.by_rule[DEFAULT_RULE] if shown.pool else shown.first.summary
+        accuracy = figures.accuracy if isinstance(figures, Summary) else figures.mean
+        return {
+            **{"model": shown.model, "label": shown.label, "accuracy": accuracy},
+            **{"ci_low": figures.ci_low, "ci_high": figures.ci_high},
+            **{"train_format": shown.first.summary.train_format, "eval_format": shown.first.format},
+            **{"seeds": [cell.summary.accuracy for cell in shown.cells] if shown.pool else []},
+            **{"base": self._base_accuracy(shown)},
+        }
+
+    def _base_accuracy(self, shown: Shown) -> float:
+        bases = [base_of(cell, self.cells) for cell in shown.cells if cell.summary.train_format is not None]
+        found = [base.summary.accuracy for base in bases if base]
+        return statistics.fmean(found) if found else math.nan
 
 
 def base_of(cell: Cell, cells: list[Cell]) -> Cell | None:

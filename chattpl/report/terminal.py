@@ -1,5 +1,6 @@
 """The cells of a study as a table on the terminal, at most 80 columns wide."""
 
+import itertools
 from collections.abc import Iterator
 
 from rich.box import SIMPLE_HEAD
@@ -22,6 +23,7 @@ OTHER_COLUMNS = 46  # characters, the gaps included
 FIGURES = ("accuracy", "[95 %]", "strict", "no\nanswer", "cut\noff", "ran\non")
 BEST, HIGHER, LOWER = "*", "+", "-"
 LEGEND = f"Rates in percent. {BEST} better than the model's other formats, p < {SIGNIFICANT} (Holm)"
+LEGEND_OF_SEEDS = "Marks are of all seeds of a model together"
 LEGEND_OF_BASE = f"{HIGHER} better, {LOWER} worse than the untrained model in the same format, p < {SIGNIFICANT} (Holm)"
 
 
@@ -44,16 +46,26 @@ def print_table(study: Study, console: Console | None = None) -> None:
     shared = ", ".join(f"{printable(words)} {printable(value)}" for words, value in study.labels.shared.items())
     format_width = min(WIDEST_FORMAT, max(len(printable(name)) for name in study.formats))
     model_width = WIDTH - OTHER_COLUMNS - format_width - (6 if n_varies else 0)
-    before = None
-    for cell in study.cells:
-        # Text, not str: square brackets in a name are no markup. A model is named once.
-        model = "" if cell.group == before else wrap(study.labels.models[cell.group], model_width)
-        table.add_row(*(Text(value) for value in (model, *_line(study, cell, n_varies))))
-        before = cell.group
+    for group, members in itertools.groupby(study.cells, key=lambda cell: cell.group):
+        cells = list(members)
+        for name, cell in zip(_spread(wrap(study.labels.models[group], model_width), len(cells)), cells, strict=True):
+            # Text, not str: square brackets in a name are no markup.
+            table.add_row(*(Text(value) for value in (name, *_line(study, cell, n_varies))))
     console.print(Text(f"{printable(study.name)}: {shared}"))
     console.print(table)
-    for legend in (LEGEND, *((LEGEND_OF_BASE,) if any(_of_family(study, TRAINING)) else ())):
+    legends = {
+        LEGEND: True,
+        LEGEND_OF_BASE: any(_of_family(study, TRAINING)),
+        LEGEND_OF_SEEDS: bool(study.findings.pools),
+    }
+    for legend in (legend for legend, applies in legends.items() if applies):
         console.print(Text(legend))
+
+
+def _spread(name: str, rows: int) -> list[str]:
+    """A name of several lines over so many rows: a model is named once, beside its formats."""
+    lines = name.split("\n")
+    return [*lines[: rows - 1], *[""] * (rows - 1 - len(lines)), "\n".join(lines[rows - 1 :])]
 
 
 def _line(study: Study, cell: Cell, n_varies: bool) -> list[str]:

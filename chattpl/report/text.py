@@ -50,6 +50,12 @@ def percent(rate: float, digits: int = 1) -> str:
     return NONE if pandas.isna(rate) else f"{100 * rate:.{digits}f}"
 
 
+def points(difference: float) -> str:
+    """A difference of fractions of one in points, with its sign: +5.0, or 0.0 for what is rounded to it."""
+    text = f"{100 * difference:+.1f}"
+    return text if float(text) else "0.0"
+
+
 def interval(low: float, high: float, digits: int = 1) -> str:
     """An interval of fractions in percent: [58.1, 66.5]."""
     return f"[{percent(low, digits)}, {percent(high, digits)}]"

@@ -6,7 +6,7 @@ from chattpl.report.contrasts import rules_of
 from chattpl.report.families import FAMILIES, Contrast, Family
 from chattpl.report.sentences import LEAST_QUESTIONS, SIGNIFICANT, marked, reads, sentence
 from chattpl.report.stats import PairedComparison
-from chattpl.report.text import NONE, escape, interval, p_value, percent, table
+from chattpl.report.text import NONE, escape, interval, p_value, percent, points, table
 from chattpl.results import DEFAULT_RULE
 
 MOST_ROWS = 40  # that a reader looks through; contrasts.csv has all
@@ -71,9 +71,9 @@ def _how_to_read(contrasts: list[Contrast]) -> str:
     note = (
         "Paired by sample: both sides answered the same n questions, of which the first or the second alone got some"
         " right (where several answers were drawn: a larger share of them). Differences are in points, with Newcombe's"
-        " interval for paired proportions (method 10); p is McNemar's exact test, or with several answers follows from"
-        " the interval, which is then clustered by question. Detectable is the smallest true difference that a test of"
-        " as many questions, answered differently as often as these, finds in four of five studies."
+        " interval for paired proportions (method 10); p is that of McNemar's exact test, or, with several answers,"
+        " follows from the interval, which is then clustered by question. Detectable is the smallest true difference"
+        " that four of five studies like this one would find: as many questions, answered differently as often."
     )
     if not any(found.seeds > 1 for contrast in contrasts for found in contrast.by_rule.values()):
         return note
@@ -102,7 +102,7 @@ def _names(contrast: Contrast) -> tuple[str, str]:
 
 def _default_row(found: PairedComparison) -> tuple[str, ...]:
     return (
-        *(str(found.n), str(found.only_first), str(found.only_second), f"{100 * found.difference:+.1f}"),
+        *(str(found.n), str(found.only_first), str(found.only_second), points(found.difference)),
         *(interval(found.ci_low, found.ci_high), p_value(found.p_holm).removeprefix("p = ").removeprefix("p ")),
         percent(found.detectable),
     )
@@ -110,4 +110,4 @@ def _default_row(found: PairedComparison) -> tuple[str, ...]:
 
 def _difference_under(contrast: Contrast, rule: str) -> str:
     found = contrast.by_rule.get(rule)
-    return marked(found) if found and reads(found) else NONE
+    return marked(found) if found and reads(contrast, rule) else NONE

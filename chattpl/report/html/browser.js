@@ -67,7 +67,7 @@ class SampleBrowser {
   }
 
   clearFilters() {
-    for (const name of ["search", "stop", "strict", "run_on", "of"]) form[name].value = "";
+    for (const name of ["search", "stop", "kind", "run_on", "of"]) form[name].value = "";
     this.heap = "all";
     this.fillHeaps();
     this.filter();
@@ -243,6 +243,7 @@ function listen(browser) {
 async function open() {
   const study = await Study.read();
   form.rule.replaceChildren(...study.rules.map((name, bit) => option(bit, name)));
+  form.kind.append(...study.kinds.map((name, number) => option(number, name)));
   form.stop.append(...study.stop_reasons.map((name, number) => option(number, name)));
   const browser = new SampleBrowser(study);
   for (const id of ["choice", "browser", "keys"]) part(id).hidden = false;

@@ -65,7 +65,7 @@ function filterBy(filters, study, cells, search) {
   const hasFlag = (cell, row, flag, wanted) => wanted === "" || Boolean(cell.flags[row] & flag) === (wanted === "1");
   const passes = (cell, row) =>
     (filters.stop === "" || cell.stop[row] === Number(filters.stop)) &&
-    hasFlag(cell, row, STRICT, filters.strict) &&
+    (filters.kind === "" || cell.kind[row] === Number(filters.kind)) &&
     hasFlag(cell, row, RUN_ON, filters.run_on);
   const says = (cell, row) => found(cell.output[row]) || found(cell.thought[row] ?? "");
   const asks = ({ text, gold }) => found(text) || found(gold);

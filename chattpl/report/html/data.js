@@ -3,7 +3,7 @@
 // A cell is what `Columns` in embedded.py says, lists with one entry per answer, and its name, group, settings and
 // problem.
 
-const STRICT = 1, RUN_ON = 2, FITS = 4; // bits of `flags`, as in embedded.py
+const RUN_ON = 1, FITS = 2; // bits of `flags`, as in embedded.py
 
 /** The content of the part `samples-NAME`. */
 async function unpack(name) {

@@ -16,9 +16,10 @@ from typing import Any
 from chattpl.report.collect import Cell
 from chattpl.report.html.settings import settings_of
 from chattpl.report.samples import Samples, each_answer, rules_of, verdicts
+from chattpl.report.split import KINDS, kind_of
 from chattpl.results import STOP_REASONS, Grading, Result
 
-STRICT, RUN_ON, FITS = 1, 2, 4
+RUN_ON, FITS = 1, 2
 
 Question = tuple[int, str, str]  # index, text and gold answer, as where cells are compared
 
@@ -33,7 +34,8 @@ class Columns:
         output, extracted, tokens: as in results.json.
         thought: by the number of the row, where the model thought.
         known, right: by which rules an answer was graded and is right; the n-th rule is bit n.
-        flags: the sum of STRICT, RUN_ON and FITS.
+        kind: the place in `kinds` (`chattpl.report.split`).
+        flags: the sum of RUN_ON and FITS.
         stop: the place in `stop_reasons`.
     """
 
@@ -45,6 +47,7 @@ class Columns:
     tokens: list[int] = field(default_factory=list)
     known: list[int] = field(default_factory=list)
     right: list[int] = field(default_factory=list)
+    kind: list[int] = field(default_factory=list)
     flags: list[int] = field(default_factory=list)
     stop: list[int] = field(default_factory=list)
 
@@ -61,6 +64,7 @@ def embed(cells: Sequence[Cell], samples: Samples, thread: Executor) -> Iterator
     head = {
         "rules": rules,
         "stop_reasons": reasons,
+        "kinds": KINDS,
         "questions": _questions(places),
         "cells": [_head(cell, samples[cell.name]) for cell in cells],
     }
@@ -113,7 +117,8 @@ def _append(
     graded = verdicts(grading)
     columns.known.append(sum([bits[rule] for rule in graded]))
     columns.right.append(sum([bits[rule] for rule, right in graded.items() if right]))
-    columns.flags.append(STRICT * grading.strict + RUN_ON * grading.run_on + FITS * grading.fits)
+    columns.kind.append(KINDS.index(kind_of(grading)))
+    columns.flags.append(RUN_ON * grading.run_on + FITS * grading.fits)
     columns.stop.append(reasons.index(grading.stop_reason))
 
 

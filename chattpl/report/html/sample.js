@@ -52,7 +52,7 @@ function facts(study, cell, row, rule) {
     ...fact("verdict", verdict(right), ` ${wording(right)}`),
     ...fact("extracted", extracted === null ? "nothing" : foreign(extracted)),
     ...fact("by rule", ...verdicts),
-    ...fact("strict", flags & STRICT ? "right in the form asked for" : "no"),
+    ...fact("kind", study.kinds[cell.kind[row]]),
     ...fact("ended by",
       study.stop_reasons[cell.stop[row]], `, ${cell.tokens[row]} tokens`, flags & RUN_ON ? ", ran on" : ""),
     ...(flags & FITS ? [] : fact("prompt", "did not fit, was never asked")));
