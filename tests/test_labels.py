@@ -80,17 +80,12 @@ def test_no_simpler_rule_reads_as_well(rule, labelled, grader):
 NUMBER_LABELS = LABELS.with_name("number_labels.jsonl")
 
 
-def test_the_grader_reads_answers_that_end_in_a_bare_number(grader):
+@pytest.mark.parametrize(("chosen", "least"), [("random", 0.96), ("disagreement", 0.91)])
+def test_the_grader_reads_answers_that_end_in_a_bare_number(chosen, least, grader):
     rows = [json.loads(line) for line in NUMBER_LABELS.read_text(encoding="utf-8").splitlines()]
-    shares = {
-        chosen: agreement(
-            grader.extractors()["committed"],
-            [(row["output"], row["answer"], "") for row in rows if row["chosen"] == chosen],
-        )
-        for chosen in ("random", "disagreement")
-    }
-    assert shares["random"] >= 0.97
-    assert shares["disagreement"] >= 0.9
+    labelled = [(row["output"], row["answer"], "") for row in rows if row["chosen"] == chosen]
+    assert len(labelled) == 125
+    assert agreement(grader.extractors()["committed"], labelled) >= least
 
 
 def test_ten_thousand_real_answers_are_graded_by_all_rules_in_seconds(outputs, grader):

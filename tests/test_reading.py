@@ -166,8 +166,9 @@ def test_a_line_with_one_number_that_comes_again_and_again_is_the_answer(line):
     assert number("She has 9 * 2 = 18.\n" + f"{line}\n" * 60 + line[:1]) == "18"
 
 
-def test_a_last_line_may_end_in_a_full_stop():
-    assert number("Let x be the eggs.\nTherefore, x = 18.\n18.") == "18"
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_last_line_may_end_in_a_full_stop(times):
+    assert number("Let x be the eggs.\nTherefore, x = 18." + "\n18." * times) == "18"
 
 
 def test_the_label_of_an_item_that_breaks_off_is_no_answer():

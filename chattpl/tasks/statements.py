@@ -94,7 +94,7 @@ def _bare_number(pieces: Sequence[Piece]) -> Fraction | None:
     *before, last = pieces
     if not last.opens_line or re.search(r"[^\W\d_]", last.text):
         return None
-    if LIST_PREFIX.match(last.text) and any(LIST_PREFIX.match(one.text) for one in before):
+    if LIST_PREFIX.match(last.text) and any(LIST_PREFIX.match(one.text) and one.text != last.text for one in before):
         return None
     return parse_number(last.text.removesuffix("."))
 
