@@ -101,6 +101,27 @@ def test_checkpointing_that_is_asked_for_stays_on_several_ranks():
     assert shared_out(four_billion(), GATHERED, 2, 72 * GIB, 512, True).checkpointing
 
 
+def adapter_of_four_billion():
+    return Footprint.of(QWEN3_4B, 33_000_000 * 16, 2, frozen=PARAMETERS * 2)
+
+
+FROZEN = Gathered.of(QWEN3_4B, PARAMETERS, 2, trained=False)
+
+
+def test_ranks_have_the_whole_base_of_an_adapter_where_it_fits():
+    alone, several = (shared_out(adapter_of_four_billion(), FROZEN, count, 36 * GIB, 512, None) for count in (1, 2))
+    assert several == alone
+    assert several.whole
+
+
+def test_ranks_share_out_the_base_of_an_adapter_where_it_does_not():
+    memory = 13 * GIB
+    alone, several = (shared_out(adapter_of_four_billion(), FROZEN, count, memory, 1024, None) for count in (1, 2))
+    assert alone.checkpointing
+    assert (several.whole, several.checkpointing) == (False, False)
+    assert taken(adapter_of_four_billion(), FROZEN, 2, 1024, several) < memory
+
+
 # --- an engine beside it
 
 

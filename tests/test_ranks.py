@@ -4,6 +4,7 @@ import os
 import random
 import signal
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from unittest import mock
@@ -28,6 +29,7 @@ from chattpl.training.callbacks import last_checkpoint
 from chattpl.training.job import TrainingJob
 from chattpl.training.memory import Batching
 from chattpl.training.run import run_job
+from chattpl.training.sharding import drawing_apart
 
 COMMON = ["device=cpu", "task.train_limit=21", "engine.name=transformers", "train.format=raw"]
 SIZES = {
@@ -98,9 +100,9 @@ def share_out(job: TrainingJob, folder: Path, plan: Batching | None = None, stop
 
 @pytest.fixture
 def make_job(micro_model, tmp_path):
-    def make(name: str, method: str, *options: str, **changes) -> TrainingJob:
+    def make(name: str, method: str, *options: str, overrides: Sequence[str] = (), **changes) -> TrainingJob:
         own = [f"{method}.{option}" for option in (*SIZES[method], *options)]
-        job = training_job(tmp_path / name, f"method={method}", *COMMON, *own, **changes)
+        job = training_job(tmp_path / name, f"method={method}", *COMMON, *overrides, *own, **changes)
         return replace(job, base=str(micro_model), inputs={**job.inputs, "base": files_fingerprint(micro_model, False)})
 
     return make
@@ -122,13 +124,19 @@ def distance(one: torch.Tensor, other: torch.Tensor) -> float:
 
 
 PLANS = [Batching(10**6, False, whole=True), Batching(150, True, whole=False)]
+LORA = ["lora=r16", "lora.r=4"]
+ADAPTER = "adapter/adapter_model.safetensors"
 
 
 @pytest.mark.parametrize("plan", PLANS)
 @pytest.mark.parametrize("method", SIZES)
-def test_two_ranks_train_the_model_of_one(method, plan, make_job, tmp_path):
+@pytest.mark.parametrize("lora", [[], LORA])
+def test_two_ranks_train_the_model_of_one(lora, method, plan, make_job, tmp_path):
     options = ["bf16=false"] if method == "sft" else ["bf16=false", "beta=0.1"]
-    one, two = (make_job(name, method, *options, gpus=gpus, **FLOAT32) for name, gpus in (("one", 1), ("two", 2)))
+    one, two = (
+        make_job(name, method, *options, overrides=lora, gpus=gpus, **FLOAT32)
+        for name, gpus in (("one", 1), ("two", 2))
+    )
     planned(one, None)
     assert share_out(two, tmp_path / "meeting", plan) == [0, 0]
     alone, together = report_of(one), report_of(two)
@@ -136,21 +144,30 @@ def test_two_ranks_train_the_model_of_one(method, plan, make_job, tmp_path):
     for key in ("loss", "grad_norm"):
         expected, found = ([entry[key] for entry in each.log if key in entry] for each in (alone, together))
         assert found == pytest.approx(expected, rel=1e-4, abs=1e-6), key
-    assert together.tokens == alone.tokens
+    assert (together.tokens, together.trained_parameters) == (alone.tokens, alone.trained_parameters)
     assert distance(moved(two), moved(one)) < 0.01
+    if lora:
+        expected, found = (load_file(Path(each.output) / ADAPTER) for each in (one, two))
+        assert found.keys() == expected.keys()
+        assert all(distance(found[name], expected[name]) < 0.01 for name in expected)
 
 
 @pytest.mark.parametrize(
-    ("method", "happens"),
+    ("method", "happens", "lora"),
     [
-        ("sft", terminate),
-        ("grpo", kill_the_process),
-        pytest.param("sft", kill_the_process, marks=pytest.mark.slow),
-        pytest.param("grpo", terminate, marks=pytest.mark.slow),
+        ("sft", terminate, []),
+        ("grpo", kill_the_process, []),
+        ("sft", kill_the_process, LORA),
+        pytest.param("grpo", terminate, LORA, marks=pytest.mark.slow),
+        pytest.param("sft", kill_the_process, [], marks=pytest.mark.slow),
+        pytest.param("grpo", terminate, [], marks=pytest.mark.slow),
     ],
 )
-def test_ranks_of_which_one_is_stopped_go_on_to_the_bit(method, happens, make_job, tmp_path):
-    undisturbed, disturbed = (make_job(name, method, gpus=2, seed=1) for name in ("undisturbed", "disturbed"))
+def test_ranks_of_which_one_is_stopped_go_on_to_the_bit(method, happens, lora, make_job, tmp_path):
+    options = [*lora, "lora.lora_dropout=0.1"] if lora else []
+    undisturbed, disturbed = (
+        make_job(name, method, overrides=options, gpus=2, seed=1) for name in ("undisturbed", "disturbed")
+    )
     assert share_out(undisturbed, tmp_path / "meeting", PLANS[1]) == [0, 0]
     statuses = share_out(disturbed, tmp_path / "first", PLANS[1], {1: Stop(3, happens)})
     assert statuses == ([143, 143] if happens is terminate else [1, -9])
@@ -158,9 +175,8 @@ def test_ranks_of_which_one_is_stopped_go_on_to_the_bit(method, happens, make_jo
     assert saved == {"checkpoint-3" if happens is terminate else "checkpoint-2"}
     assert share_out(disturbed, tmp_path / "second", PLANS[1]) == [0, 0]
     assert report_of(disturbed).resumed_from_step
-    assert (Path(disturbed.output) / "model.safetensors").read_bytes() == (
-        Path(undisturbed.output) / "model.safetensors"
-    ).read_bytes()
+    for file in ["model.safetensors", *[ADAPTER] * bool(lora)]:
+        assert (Path(disturbed.output) / file).read_bytes() == (Path(undisturbed.output) / file).read_bytes()
 
 
 # --- who does what
@@ -174,6 +190,18 @@ def test_every_sample_of_a_step_is_one_ranks(count, monkeypatch):
     assert sorted(place for share in shares for place in share) == [0, 1, 2, 3, 4]
     assert all(share == sorted(share) for share in shares)
     assert max(sum(lengths[place] for place in share) for share in shares) <= sum(lengths) / count + max(lengths)
+
+
+def test_what_each_rank_draws_for_itself_leaves_what_all_draw_alone(monkeypatch):
+    apart, together = [], []
+    for rank in range(2):
+        monkeypatch.setattr(ranks, "_ours", Ranks(rank, 2))
+        torch.manual_seed(0)
+        with drawing_apart("cpu", 7):
+            apart.append(torch.rand(8 + rank)[:8].tolist())
+        together.append(torch.rand(8).tolist())
+    assert apart[0] != apart[1]
+    assert together[0] == together[1]
 
 
 # --- as a user types it

@@ -13,7 +13,7 @@ from chattpl.generation import Completion, LiveEngine, Sampling
 from chattpl.hashing import seed_of
 from chattpl.training.adapter import bare, weights_of
 from chattpl.training.policy import PackedPolicy
-from chattpl.training.sharding import ShardedTrainer
+from chattpl.training.sharding import ShardedTrainer, add_up_gradients
 
 
 class Rollouts:
@@ -103,6 +103,13 @@ class RolloutTrainer(ShardedTrainer, PackedPolicy):
     def needs_rollouts(self) -> bool:
         """Whether the next step generates, and takes nothing from rollouts that no checkpoint holds."""
         return bool(self._step % (self.args.steps_per_generation * self.num_iterations) == 0)
+
+    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:
+        """The loss of a micro-batch, the step's last of which leaves the gradients of all ranks."""
+        loss: torch.Tensor = super().training_step(model, inputs, num_items_in_batch)
+        if ranks.count() > 1 and self.accelerator.sync_gradients:
+            add_up_gradients(model)
+        return loss
 
     def _get_train_sampler(self, dataset: Any = None) -> EpochSampler:
         trls = super()._get_train_sampler(dataset)
