@@ -16,7 +16,7 @@ sys.path.insert(0, str(ROOT))
 
 from chattpl.errors import UserError  # noqa: E402
 from chattpl.generation.llm_arguments import spread  # noqa: E402
-from chattpl.generation.memory import GIB  # noqa: E402
+from chattpl.generation.memory import ACTIVATIONS, GIB, TRAINING  # noqa: E402
 from chattpl.training.memory import HEAD, RESERVE, Footprint, Gathered, shared_out, state_bytes, taken  # noqa: E402
 
 OUTPUT = Path(__file__).with_suffix(".md")
@@ -106,20 +106,29 @@ def sft(size: Size, card: float, count: int, adapter: bool = False) -> str:
     return training(size, card, count, SFT_TOKENS, 0.0, adapter)
 
 
-def grpo(size: Size, card: float, count: int) -> str:
-    """As `training`, beside an engine that holds all weights on the same card."""
-    return training(size, card, count, GRPO_TOKENS, ASLEEP, False) if engine(size, card, 1, count) else "–"
+def grpo(size: Size, card: float, count: int, adapter: bool = False) -> str:
+    """As `training`, beside an engine on the same card or over several."""
+    kept = size.parameters * 2 if adapter else size.parameters * state_bytes("bfloat16", True) // count
+    ways = engine(size, card, count, kept)
+    trained = training(size, card, count, GRPO_TOKENS, ASLEEP, adapter)
+    return "–" if not ways or trained == "–" else trained + (f" over {ways}" if ways > 1 else "")
 
 
-def engine(size: Size, card: float, gpus: int, ranks: int = 1) -> int:
-    """Over how many of the cards vLLM spreads the model; 0 where it does not fit."""
-    total = int(card * GIB)
+def engine(size: Size, card: float, count: int, kept: int = 0) -> int:
+    """Over how many of the cards vLLM spreads the model; 0 where it does not fit.
+
+    Args:
+        kept: bytes that a training keeps on each while it generates. Of several cards the engine knows them; one for
+            a single card serves other models too, and leaves what it leaves.
+    """
+    total, several = int(card * GIB), kept > 0 and count > 1
+    free, beside = (total - kept, ACTIVATIONS) if several else (total, TRAINING)
     try:
-        state = 6 * size.parameters * 2 // ranks if ranks > 1 else 0
-        chosen = spread(gpus, total, total - state, size.parameters * 2, size.config, CONTEXT)
+        chosen = spread(count, total, free, size.parameters * 2, size.config, CONTEXT, beside)
     except UserError:
         return 0
-    return chosen.get("tensor_parallel_size", 1)
+    fits = chosen["gpu_memory_utilization"] * total + kept <= total
+    return chosen.get("tensor_parallel_size", 1) if fits else 0
 
 
 def evaluation(size: Size, card: float, count: int) -> str:
@@ -131,6 +140,7 @@ TABLES = {
     f"SFT, samples of up to {SFT_TOKENS:,} tokens": sft,
     "SFT of an adapter, `lora=r16`, the same samples": partial(sft, adapter=True),
     f"GRPO, rollouts of up to {GRPO_TOKENS:,} tokens with their prompt": grpo,
+    "GRPO of an adapter, `lora=r16`, the same rollouts": partial(grpo, adapter=True),
     f"Evaluation with vLLM, a context of {CONTEXT:,} tokens": evaluation,
 }
 HEAD_LINES = """# What fits where
@@ -141,9 +151,9 @@ empty.
 
 A cell of training is how many tokens one card computes at once. `c`: layers are checkpointed. `L`: each card gathers
 the weights of one layer at a time; without it a card holds all weights during a step, and an adapter's base always.
-Several cards are those of one machine, `gpus=N`. `over N`: tensor parallelism. A dash: it does not fit. The weights
-must fit on one card in any case, since each process loads them before they are shared out; in GRPO each card has an
-engine of its own.
+Several cards are those of one machine, `gpus=N`. `over N`: an engine is spread over N cards (tensor parallelism), else
+each has its own. A dash: it does not fit; GRPO of an adapter on one card may with `engine.kv_cache_gib` set by hand.
+For training the weights must fit on one card in any case, since each process loads them before they are shared out.
 """
 
 

@@ -8,10 +8,22 @@ import torch
 from conftest import training_job
 from transformers import AutoConfig, AutoModelForCausalLM, GPT2Config, MambaConfig
 
+from chattpl import ranks
 from chattpl.basemodel import EMBEDDED
 from chattpl.generation.memory import sizes
 from chattpl.training.grpo import step_shape
-from chattpl.training.memory import ENOUGH, GIB, Batching, Footprint, Gathered, batching, fitting, shared_out, taken
+from chattpl.training.memory import (
+    ENOUGH,
+    GIB,
+    Batching,
+    Footprint,
+    Gathered,
+    batching,
+    fitting,
+    kept,
+    shared_out,
+    taken,
+)
 
 QWEN3_4B = {"hidden_size": 2560, "num_hidden_layers": 36, "num_attention_heads": 32, "num_key_value_heads": 8,
             "head_dim": 128, "intermediate_size": 9728, "vocab_size": 151936}  # fmt: skip
@@ -120,6 +132,12 @@ def test_ranks_share_out_the_base_of_an_adapter_where_it_does_not():
     assert alone.checkpointing
     assert (several.whole, several.checkpointing) == (False, False)
     assert taken(adapter_of_four_billion(), FROZEN, 2, 1024, several) < memory
+
+
+@pytest.mark.parametrize(("lora", "expected"), [("none", 3), ("r16", 1)])
+def test_what_a_training_keeps_beside_its_engine(lora, expected, monkeypatch, tmp_path):
+    monkeypatch.setattr(ranks, "_ours", ranks.Ranks(0, 2))
+    assert kept(training_job(tmp_path, f"lora={lora}", "model.train_dtype=bfloat16")) == expected
 
 
 # --- an engine beside it

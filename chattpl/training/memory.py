@@ -203,6 +203,13 @@ def fitting(footprint: Footprint, memory: float, longest: int, checkpointing: bo
     return Batching(max(longest, slim if chosen else plain), chosen)
 
 
+def kept(job: TrainingJob) -> float:
+    """What a training keeps on each of its cards between two steps, in times of two bytes a parameter."""
+    if job.lora is not None:  # as if each had the whole base, which they have where that fits
+        return 2.0 if job.train_dtype == "float32" else 1.0
+    return state_bytes(job.train_dtype, job.master_weights) / 2 / ranks.count()
+
+
 def state_bytes(train_dtype: str, master_weights: bool) -> int:
     """Of a parameter: weight, gradient, two moments, and where there is one the rest of the master."""
     if train_dtype == "float32":

@@ -50,11 +50,14 @@ class Rollouts:
         return {"prompt_ids": prompts, "completion_ids": [*ids], "logprobs": [*logprobs], "env_mask": [*mask]}
 
     def _of_all_ranks(self, prompts: list[list[int]], trainer: Any) -> list[Completion]:
-        """The prompts of a group stay together; the rank is in the seed where there are several."""
-        size = trainer.num_generations
-        own = [index for index in range(len(prompts)) if index // size % ranks.count() == ranks.rank()]
-        place = [ranks.rank()] if ranks.count() > 1 else []
-        seed = seed_of(self._seed, trainer.generation, *place)
+        """The prompts of a group stay together; where there are several engines, their number is in the seed.
+
+        Ranks over which an engine is spread ask it the same.
+        """
+        size, ways = trainer.num_generations, self._engine.ways
+        engine, engines = ranks.rank() // ways, ranks.count() // ways
+        own = [index for index in range(len(prompts)) if index // size % engines == engine]
+        seed = seed_of(self._seed, trainer.generation, *([engine] if engines > 1 else []))
         found = self._engine.generate([prompts[index] for index in own], self._sampling, seed)
         every: dict[int, Completion] = {}
         for part in ranks.gathered(dict(zip(own, found, strict=True))):
