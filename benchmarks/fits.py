@@ -8,6 +8,7 @@ Writes `fits.md` beside this file. Nothing is loaded and no card is needed.
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -15,7 +16,7 @@ sys.path.insert(0, str(ROOT))
 
 from chattpl.errors import UserError  # noqa: E402
 from chattpl.generation.llm_arguments import spread  # noqa: E402
-from chattpl.generation.memory import GIB  # noqa: E402
+from chattpl.generation.memory import ACTIVATIONS, GIB, TRAINING  # noqa: E402
 from chattpl.training.memory import HEAD, RESERVE, Footprint, Gathered, shared_out, state_bytes, taken  # noqa: E402
 
 OUTPUT = Path(__file__).with_suffix(".md")
@@ -50,6 +51,13 @@ class Size:
         return 64 if self.heads == 14 else 128
 
     @property
+    def adapter(self) -> int:
+        """Parameters of `lora=r16`: on every linear layer but the output layer."""
+        queries, keys = self.heads * self.head_dim, self.key_values * self.head_dim
+        attention = 2 * (self.hidden + queries) + 2 * (self.hidden + keys)
+        return 16 * self.layers * (attention + 3 * (self.hidden + self.intermediate))
+
+    @property
     def parameters(self) -> int:
         attention = 2 * self.hidden * self.head_dim * (self.heads + self.key_values)
         embedding = 151_936 * self.hidden * (1 if self.tied else 2)
@@ -68,18 +76,22 @@ SIZES = (
 )
 
 
-def training(size: Size, card: float, count: int, longest: int, others: float) -> str:
-    """How a full training with master weights is computed, or a dash.
+def training(size: Size, card: float, count: int, longest: int, others: float, adapter: bool) -> str:
+    """How a training is computed, or a dash.
 
     Args:
         card: its GiB; `others`: what else lies there.
         longest: tokens of the longest sample.
+        adapter: of an adapter, else of all weights, with masters.
     """
     memory = float((card - others) * GIB - HEAD) // GIB * GIB
     if size.parameters * 2 > memory:  # each rank loads the weights before they are shared out
         return "–"
-    footprint = Footprint.of(size.config, size.parameters * state_bytes("bfloat16", True), 2)
-    gathered = Gathered.of(size.config, size.parameters, 2)
+    if adapter:
+        footprint = Footprint.of(size.config, size.adapter * 16, 2, frozen=size.parameters * 2)
+    else:
+        footprint = Footprint.of(size.config, size.parameters * state_bytes("bfloat16", True), 2)
+    gathered = Gathered.of(size.config, size.parameters, 2, trained=not adapter)
     chosen = shared_out(footprint, gathered, count, memory, longest, None)
     if taken(footprint, gathered, count, longest, chosen) > memory * (1 - RESERVE):
         return "–"
@@ -90,20 +102,33 @@ def tokens(count: int) -> str:
     return f"{count / 1000:.0f}k" if count >= 1000 else str(count)
 
 
-def grpo(size: Size, card: float, count: int) -> str:
-    """As `training`, beside an engine that holds all weights on the same card."""
-    return training(size, card, count, GRPO_TOKENS, ASLEEP) if engine(size, card, 1, count) else "–"
+def sft(size: Size, card: float, count: int, adapter: bool = False) -> str:
+    return training(size, card, count, SFT_TOKENS, 0.0, adapter)
 
 
-def engine(size: Size, card: float, gpus: int, ranks: int = 1) -> int:
-    """Over how many of the cards vLLM spreads the model; 0 where it does not fit."""
-    total = int(card * GIB)
+def grpo(size: Size, card: float, count: int, adapter: bool = False) -> str:
+    """As `training`, beside an engine on the same card or over several."""
+    kept = size.parameters * 2 if adapter else size.parameters * state_bytes("bfloat16", True) // count
+    ways = engine(size, card, count, kept)
+    trained = training(size, card, count, GRPO_TOKENS, ASLEEP, adapter)
+    return "–" if not ways or trained == "–" else trained + (f" over {ways}" if ways > 1 else "")
+
+
+def engine(size: Size, card: float, count: int, kept: int = 0) -> int:
+    """Over how many of the cards vLLM spreads the model; 0 where it does not fit.
+
+    Args:
+        kept: bytes that a training keeps on each while it generates. Of several cards the engine knows them; one for
+            a single card serves other models too, and leaves what it leaves.
+    """
+    total, several = int(card * GIB), kept > 0 and count > 1
+    free, beside = (total - kept, ACTIVATIONS) if several else (total, TRAINING)
     try:
-        state = 6 * size.parameters * 2 // ranks if ranks > 1 else 0
-        chosen = spread(gpus, total, total - state, size.parameters * 2, size.config, CONTEXT)
+        chosen = spread(count, total, free, size.parameters * 2, size.config, CONTEXT, beside)
     except UserError:
         return 0
-    return chosen.get("tensor_parallel_size", 1)
+    fits = chosen["gpu_memory_utilization"] * total + kept <= total
+    return chosen.get("tensor_parallel_size", 1) if fits else 0
 
 
 def evaluation(size: Size, card: float, count: int) -> str:
@@ -112,19 +137,23 @@ def evaluation(size: Size, card: float, count: int) -> str:
 
 
 TABLES = {
-    f"SFT, samples of up to {SFT_TOKENS:,} tokens": lambda *place: training(*place, SFT_TOKENS, 0.0),
+    f"SFT, samples of up to {SFT_TOKENS:,} tokens": sft,
+    "SFT of an adapter, `lora=r16`, the same samples": partial(sft, adapter=True),
     f"GRPO, rollouts of up to {GRPO_TOKENS:,} tokens with their prompt": grpo,
+    "GRPO of an adapter, `lora=r16`, the same rollouts": partial(grpo, adapter=True),
     f"Evaluation with vLLM, a context of {CONTEXT:,} tokens": evaluation,
 }
 HEAD_LINES = """# What fits where
 
 `python benchmarks/fits.py`. By arithmetic, no card was used: the shapes of Qwen2.5 (0.5B, 72B) and Qwen3, weights in
-bfloat16, full fine-tuning with float32 master weights (twelve bytes a parameter), the card otherwise empty.
+bfloat16, full fine-tuning with float32 master weights (twelve bytes a parameter) or an adapter, the card otherwise
+empty.
 
 A cell of training is how many tokens one card computes at once. `c`: layers are checkpointed. `L`: each card gathers
-the weights of one layer at a time; without it a card holds all weights during a step. Several cards are those of one
-machine, `gpus=N`. `over N`: tensor parallelism. A dash: it does not fit. The weights must fit on one card in
-any case, since each process loads them before they are shared out; in GRPO each card has an engine of its own.
+the weights of one layer at a time; without it a card holds all weights during a step, and an adapter's base always.
+Several cards are those of one machine, `gpus=N`. `over N`: an engine is spread over N cards (tensor parallelism), else
+each has its own. A dash: it does not fit; GRPO of an adapter on one card may with `engine.kv_cache_gib` set by hand.
+For training the weights must fit on one card in any case, since each process loads them before they are shared out.
 """
 
 

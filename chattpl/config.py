@@ -94,13 +94,11 @@ def checked_config(composed: DictConfig) -> Config:
     METHODS[schema.train.method].check(hyperparameters)
     if is_adapted(schema.lora) and hyperparameters.get("sync_ref_model"):
         raise UserError("grpo.sync_ref_model=true: with lora the reference model is the base, which stays as it is")
-    if is_adapted(schema.lora) and schema.gpus > 1:
-        raise UserError(f"gpus={schema.gpus}: an adapter is trained on one card; set gpus=1, or lora=none")
     if schema.gpus > 1 and schema.gpu_share < 1:
         raise UserError(f"gpus={schema.gpus}: a training takes several cards whole; set gpu_share=1, or gpus=1")
     if METHODS[schema.train.method].trains and trains_base_weights(schema.lora):
-        model = schema.model
-        check_precision(schema.train.method, model.train_dtype, model.master_weights, hyperparameters, schema.gpus)
+        model, parts = schema.model, 1 if is_adapted(schema.lora) else schema.gpus
+        check_precision(schema.train.method, model.train_dtype, model.master_weights, hyperparameters, parts)
     return Config(**{**vars(schema), "task": task, "wordings": wordings, "formats": formats})
 
 

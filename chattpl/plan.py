@@ -196,7 +196,7 @@ class CellPlan:
             hyperparameters=getattr(config, self.cell.method),
             lora=adapter_fields(config.lora),
             stop=tuple(config.eval.stop),
-            engine=replace(self.engine_spec, gpus=1) if self.method.rolls_out else None,  # each rank has its own
+            engine=replace(self.engine_spec, gpus=1) if self.method.rolls_out else None,  # the ranks decide
             seed=config.seed,
             device=self.device,
             gpus=config.gpus,

@@ -8,10 +8,22 @@ import torch
 from conftest import training_job
 from transformers import AutoConfig, AutoModelForCausalLM, GPT2Config, MambaConfig
 
+from chattpl import ranks
 from chattpl.basemodel import EMBEDDED
 from chattpl.generation.memory import sizes
 from chattpl.training.grpo import step_shape
-from chattpl.training.memory import ENOUGH, GIB, Batching, Footprint, Gathered, batching, fitting, shared_out, taken
+from chattpl.training.memory import (
+    ENOUGH,
+    GIB,
+    Batching,
+    Footprint,
+    Gathered,
+    batching,
+    fitting,
+    kept,
+    shared_out,
+    taken,
+)
 
 QWEN3_4B = {"hidden_size": 2560, "num_hidden_layers": 36, "num_attention_heads": 32, "num_key_value_heads": 8,
             "head_dim": 128, "intermediate_size": 9728, "vocab_size": 151936}  # fmt: skip
@@ -99,6 +111,33 @@ def test_ranks_gather_a_layer_at_a_time_where_they_do_not():
 
 def test_checkpointing_that_is_asked_for_stays_on_several_ranks():
     assert shared_out(four_billion(), GATHERED, 2, 72 * GIB, 512, True).checkpointing
+
+
+def adapter_of_four_billion():
+    return Footprint.of(QWEN3_4B, 33_000_000 * 16, 2, frozen=PARAMETERS * 2)
+
+
+FROZEN = Gathered.of(QWEN3_4B, PARAMETERS, 2, trained=False)
+
+
+def test_ranks_have_the_whole_base_of_an_adapter_where_it_fits():
+    alone, several = (shared_out(adapter_of_four_billion(), FROZEN, count, 36 * GIB, 512, None) for count in (1, 2))
+    assert several == alone
+    assert several.whole
+
+
+def test_ranks_share_out_the_base_of_an_adapter_where_it_does_not():
+    memory = 13 * GIB
+    alone, several = (shared_out(adapter_of_four_billion(), FROZEN, count, memory, 1024, None) for count in (1, 2))
+    assert alone.checkpointing
+    assert (several.whole, several.checkpointing) == (False, False)
+    assert taken(adapter_of_four_billion(), FROZEN, 2, 1024, several) < memory
+
+
+@pytest.mark.parametrize(("lora", "expected"), [("none", 3), ("r16", 1)])
+def test_what_a_training_keeps_beside_its_engine(lora, expected, monkeypatch, tmp_path):
+    monkeypatch.setattr(ranks, "_ours", ranks.Ranks(0, 2))
+    assert kept(training_job(tmp_path, f"lora={lora}", "model.train_dtype=bfloat16")) == expected
 
 
 # --- an engine beside it

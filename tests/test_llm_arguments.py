@@ -95,6 +95,30 @@ def test_a_model_that_all_cards_together_do_not_hold_is_refused():
         spread(2, 12 * GIB, 12 * GIB, int(27.5 * GIB), BIG, 8192)
 
 
-def test_each_rank_of_a_training_has_an_engine_of_its_own(monkeypatch):
+@pytest.fixture
+def two_ranks(monkeypatch):
     monkeypatch.setattr(ranks, "_ours", ranks.Ranks(1, 2))
-    assert llm_arguments(EMBEDDED, spec("vllm"))["distributed_executor_backend"] == "external_launcher"
+    monkeypatch.setattr(ranks, "gathered", lambda value: [value - GIB, value])
+
+
+def test_each_rank_of_a_training_has_an_engine_of_its_own_where_the_model_fits_on_a_card(gpu, two_ranks):
+    arguments = on_a_gpu()
+    assert arguments["distributed_executor_backend"] == "external_launcher"
+    assert "tensor_parallel_size" not in arguments
+
+
+def test_a_model_that_does_not_fit_beside_the_training_is_spread_over_the_ranks(gpu, two_ranks, monkeypatch):
+    monkeypatch.setattr("chattpl.generation.llm_arguments.weight_bytes", lambda folder: 24 * GIB)
+    alone, beside = on_a_gpu(), on_a_gpu(beside=2.2)
+    assert "tensor_parallel_size" not in alone
+    assert beside["tensor_parallel_size"] == 2
+    assert beside["gpu_memory_utilization"] * 80 + 2.2 * 24 < 79
+
+
+def test_all_ranks_reckon_with_the_fullest_card(gpu, two_ranks, monkeypatch):
+    monkeypatch.setattr("chattpl.generation.llm_arguments.weight_bytes", lambda folder: 70 * GIB)
+    several = on_a_gpu(max_model_len=8192)
+    monkeypatch.setattr(ranks, "gathered", lambda value: [value - 60 * GIB, value])
+    with pytest.raises(UserError, match="GiB free"):
+        on_a_gpu(max_model_len=8192)
+    assert "tensor_parallel_size" not in several

@@ -13,7 +13,7 @@ from peft import PeftModel
 from recorder import Holding
 from safetensors.torch import load_file
 from test_resume import STEPS, Killed, Stop, kill, odd, stop_in_every_step, train
-from transformers import AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from chattpl.basemodel import files_fingerprint
 from chattpl.generation.pool import EnginePool
@@ -24,6 +24,7 @@ from chattpl.training.grpo import train_grpo
 from chattpl.training.job import TrainingJob
 from chattpl.training.live import LiveJob, load_model
 from chattpl.training.memory import batching
+from chattpl.training.optimizer import MasterAdamW, master_of
 from chattpl.training.packing import use_own_attention
 from chattpl.training.run import run_job
 from chattpl.training.sft import train_sft
@@ -153,6 +154,20 @@ def test_handing_out_merged_weights_leaves_the_model_as_it_is(make_job):
         parameter.detach().to(dtype)
     assert all(torch.equal(each, before[name]) for name, each in adapted.state_dict().items())
     assert torch.equal(logits(adapted), expected)
+
+
+def test_biases_that_are_trained_too_keep_their_masters(micro_model):
+    from peft import LoraConfig, get_peft_model
+
+    config = AutoConfig.from_pretrained(micro_model, attention_bias=True)
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+    adapted = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear", bias="all"))
+    optimizer = MasterAdamW((each for each in adapted.parameters() if each.requires_grad), lr=1e-6)
+    adapted(input_ids=torch.arange(9)[None], labels=torch.arange(9)[None]).loss.backward()
+    optimizer.step()
+    masters = {names[0]: master_of(each, optimizer).clone() for names, each, _ in weights_of(adapted)}
+    (bias,) = (masters[name] for name in masters if name.endswith("v_proj.bias"))
+    assert 0 < bias.abs().max() < 2e-6
 
 
 @pytest.mark.parametrize("method", ["sft", "grpo"])

@@ -1,26 +1,31 @@
 """One training as several processes: the same steps over the same samples, the same weights but for rounding."""
 
+import json
 import os
 import random
 import signal
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
 import pytest
 import torch
-from conftest import run_main, training_job
-from forked import FORKS
+from conftest import run_main, spec, training_job
+from forked import FORKS, PATIENCE
 from recorder import Holding
 from safetensors.torch import load_file
 from test_resume import Stop, kill_the_process, terminate, train
 
 from chattpl import ranks, signals
-from chattpl.basemodel import files_fingerprint, read_json
+from chattpl.basemodel import EMBEDDED, files_fingerprint, read_json
 from chattpl.errors import Interrupted
-from chattpl.generation import Completion
+from chattpl.files import write_json
+from chattpl.formats import StopPolicy
+from chattpl.generation import Completion, Sampling, llm_arguments
 from chattpl.generation.pool import EnginePool
+from chattpl.generation.starting import start
 from chattpl.ranks import Ranks, joined
 from chattpl.train_report import TrainReport
 from chattpl.training import launch, memory
@@ -28,6 +33,7 @@ from chattpl.training.callbacks import last_checkpoint
 from chattpl.training.job import TrainingJob
 from chattpl.training.memory import Batching
 from chattpl.training.run import run_job
+from chattpl.training.sharding import drawing_apart
 
 COMMON = ["device=cpu", "task.train_limit=21", "engine.name=transformers", "train.format=raw"]
 SIZES = {
@@ -45,8 +51,9 @@ class Scripted:
 
     slept_bytes = 0
 
-    def __init__(self, seeded: bool):
+    def __init__(self, seeded: bool, ways: int = 1):
         self._seeded = seeded
+        self.ways = ways
         self._calls = 0
 
     def generate(self, prompts, sampling, seeds):
@@ -68,39 +75,53 @@ class Scripted:
         pass
 
 
-def be_rank(job: TrainingJob, rank: int, meeting: Path, plan: Batching | None, stop: dict[int, Stop]) -> None:
+def be_rank(
+    job: TrainingJob, rank: int, meeting: Path, plan: Batching | None, stop: dict[int, Stop], ways: int
+) -> None:
     """A process of its own."""
     sys.modules["vllm"] = None
     torch.set_num_threads(1)
     try:
         with joined(Ranks(rank, job.gpus), meeting, "cpu"):
-            planned(job, plan, *[stop[rank]] if rank in stop else [])
+            planned(job, plan, *[stop[rank]] if rank in stop else [], ways=ways)
     except Interrupted as interrupted:
         sys.exit(128 + interrupted.signum)
 
 
-def planned(job: TrainingJob, plan: Batching | None, *stop: Stop) -> None:
+def planned(job: TrainingJob, plan: Batching | None, *stop: Stop, ways: int = 1) -> None:
     """The training, its steps computed as `plan` says."""
     with mock.patch.object(memory, "shared_out", return_value=plan) if plan else mock.MagicMock():
-        train(job, Holding(Scripted(job.seed > 0)), *stop)
+        train(job, Holding(Scripted(job.seed > 0, ways)), *stop)
 
 
-def share_out(job: TrainingJob, folder: Path, plan: Batching | None = None, stop: dict[int, Stop] | None = None):
+def share_out(
+    job: TrainingJob,
+    folder: Path,
+    plan: Batching | None = None,
+    stop: dict[int, Stop] | None = None,
+    ways: int = 1,
+) -> list[int | None]:
     """Run the job as processes; their exit statuses."""
+    return together(job.gpus, folder, lambda rank: (be_rank, job, rank, folder, plan, stop or {}, ways))
+
+
+def together(count: int, folder: Path, work: Callable[[int], tuple]) -> list[int | None]:
+    """Run a function with its arguments for each rank; the exit statuses."""
     folder.mkdir(parents=True)
-    children = [FORKS.Process(target=be_rank, args=(job, rank, folder, plan, stop or {})) for rank in range(job.gpus)]
+    works = [work(rank) for rank in range(count)]
+    children = [FORKS.Process(target=function, args=arguments) for function, *arguments in works]
     for each in children:
         each.start()
     for each in children:
-        each.join(120)
+        each.join(PATIENCE)
     return [each.exitcode for each in children]
 
 
 @pytest.fixture
 def make_job(micro_model, tmp_path):
-    def make(name: str, method: str, *options: str, **changes) -> TrainingJob:
+    def make(name: str, method: str, *options: str, overrides: Sequence[str] = (), **changes) -> TrainingJob:
         own = [f"{method}.{option}" for option in (*SIZES[method], *options)]
-        job = training_job(tmp_path / name, f"method={method}", *COMMON, *own, **changes)
+        job = training_job(tmp_path / name, f"method={method}", *COMMON, *overrides, *own, **changes)
         return replace(job, base=str(micro_model), inputs={**job.inputs, "base": files_fingerprint(micro_model, False)})
 
     return make
@@ -122,13 +143,19 @@ def distance(one: torch.Tensor, other: torch.Tensor) -> float:
 
 
 PLANS = [Batching(10**6, False, whole=True), Batching(150, True, whole=False)]
+LORA = ["lora=r16", "lora.r=4"]
+ADAPTER = "adapter/adapter_model.safetensors"
 
 
 @pytest.mark.parametrize("plan", PLANS)
 @pytest.mark.parametrize("method", SIZES)
-def test_two_ranks_train_the_model_of_one(method, plan, make_job, tmp_path):
+@pytest.mark.parametrize("lora", [[], LORA])
+def test_two_ranks_train_the_model_of_one(lora, method, plan, make_job, tmp_path):
     options = ["bf16=false"] if method == "sft" else ["bf16=false", "beta=0.1"]
-    one, two = (make_job(name, method, *options, gpus=gpus, **FLOAT32) for name, gpus in (("one", 1), ("two", 2)))
+    one, two = (
+        make_job(name, method, *options, overrides=lora, gpus=gpus, **FLOAT32)
+        for name, gpus in (("one", 1), ("two", 2))
+    )
     planned(one, None)
     assert share_out(two, tmp_path / "meeting", plan) == [0, 0]
     alone, together = report_of(one), report_of(two)
@@ -136,21 +163,84 @@ def test_two_ranks_train_the_model_of_one(method, plan, make_job, tmp_path):
     for key in ("loss", "grad_norm"):
         expected, found = ([entry[key] for entry in each.log if key in entry] for each in (alone, together))
         assert found == pytest.approx(expected, rel=1e-4, abs=1e-6), key
-    assert together.tokens == alone.tokens
+    assert (together.tokens, together.trained_parameters) == (alone.tokens, alone.trained_parameters)
+    assert distance(moved(two), moved(one)) < 0.01
+    if lora:
+        expected, found = (load_file(Path(each.output) / ADAPTER) for each in (one, two))
+        assert found.keys() == expected.keys()
+        assert all(distance(found[name], expected[name]) < 0.01 for name in expected)
+
+
+def test_ranks_over_which_one_engine_is_spread_draw_what_one_draws(make_job, tmp_path):
+    one, two = (
+        make_job(name, "grpo", "bf16=false", gpus=gpus, seed=1, **FLOAT32) for name, gpus in (("one", 1), ("two", 2))
+    )
+    planned(one, None)
+    assert share_out(two, tmp_path / "meeting", PLANS[1], ways=2) == [0, 0]
+    assert [entry["reward"] for entry in report_of(two).log if "reward" in entry] == [
+        entry["reward"] for entry in report_of(one).log if "reward" in entry
+    ]
     assert distance(moved(two), moved(one)) < 0.01
 
 
+def be_part_of_an_engine(rank: int, meeting: Path, prompts: list[list[int]]) -> None:
+    """A process of its own, with half of the embedded model; it asks before and after the weights were replaced."""
+    from transformers import AutoModelForCausalLM
+
+    whole = llm_arguments.llm_arguments
+    halved = mock.patch("chattpl.generation.vllm.llm_arguments", lambda *of: whole(*of) | {"tensor_parallel_size": 2})
+    with joined(Ranks(rank, 2), meeting, "cpu"), halved:
+        engine = start(spec("vllm", kv_cache_gib=0.1, dtype="float32"), EMBEDDED)
+        assert engine.ways == 2
+        sampling = Sampling(12, 1.0, 1.0, StopPolicy((), ()), logprobs=True)
+        first = engine.generate(prompts, sampling, 7)
+        model = AutoModelForCausalLM.from_pretrained(EMBEDDED, dtype=torch.float32)
+        engine.load_weights(
+            (name, weight * 0.9) for name, weight in model.state_dict().items() if name != "lm_head.weight"
+        )
+        found = [*first, *engine.generate(prompts, sampling, 7)]
+        write_json(meeting / f"{rank}.json", [vars(each) for each in found])
+        engine.close()
+
+
+@pytest.mark.slow
+def test_two_ranks_that_are_one_vllm_engine_complete_alike_with_the_weights_of_the_whole_model(tmp_path):
+    pytest.importorskip("vllm", reason="vLLM is not installed")
+    from transformers import AutoModelForCausalLM
+
+    meeting, prompts = tmp_path / "meeting", [[*range(30, 60)], [*range(30, 60)], [*range(100, 120)]]
+    assert together(2, meeting, lambda rank: (be_part_of_an_engine, rank, meeting, prompts)) == [0, 0]
+    found, other = (json.loads((meeting / f"{rank}.json").read_text()) for rank in range(2))
+    assert found == other
+    assert found[0]["token_ids"] != found[1]["token_ids"]
+    model = AutoModelForCausalLM.from_pretrained(EMBEDDED, dtype=torch.float32)
+    for factor, answers in ((1.0, found[:3]), (0.9, found[3:])):
+        with torch.no_grad():
+            for weight in model.parameters():
+                weight.mul_(factor)
+        for prompt, answer in zip(prompts, answers, strict=True):
+            ids = torch.tensor([prompt + answer["token_ids"]])
+            scores = model(input_ids=ids).logits[0].log_softmax(-1)[len(prompt) - 1 : -1]
+            own = scores.gather(-1, ids[0, len(prompt) :, None])[:, 0]
+            assert own.tolist() == pytest.approx(answer["logprobs"], abs=1e-3)
+
+
 @pytest.mark.parametrize(
-    ("method", "happens"),
+    ("method", "happens", "lora"),
     [
-        ("sft", terminate),
-        ("grpo", kill_the_process),
-        pytest.param("sft", kill_the_process, marks=pytest.mark.slow),
-        pytest.param("grpo", terminate, marks=pytest.mark.slow),
+        ("sft", terminate, []),
+        ("grpo", kill_the_process, []),
+        ("sft", kill_the_process, LORA),
+        pytest.param("grpo", terminate, LORA, marks=pytest.mark.slow),
+        pytest.param("sft", kill_the_process, [], marks=pytest.mark.slow),
+        pytest.param("grpo", terminate, [], marks=pytest.mark.slow),
     ],
 )
-def test_ranks_of_which_one_is_stopped_go_on_to_the_bit(method, happens, make_job, tmp_path):
-    undisturbed, disturbed = (make_job(name, method, gpus=2, seed=1) for name in ("undisturbed", "disturbed"))
+def test_ranks_of_which_one_is_stopped_go_on_to_the_bit(method, happens, lora, make_job, tmp_path):
+    options = [*lora, "lora.lora_dropout=0.1"] if lora else []
+    undisturbed, disturbed = (
+        make_job(name, method, overrides=options, gpus=2, seed=1) for name in ("undisturbed", "disturbed")
+    )
     assert share_out(undisturbed, tmp_path / "meeting", PLANS[1]) == [0, 0]
     statuses = share_out(disturbed, tmp_path / "first", PLANS[1], {1: Stop(3, happens)})
     assert statuses == ([143, 143] if happens is terminate else [1, -9])
@@ -158,9 +248,8 @@ def test_ranks_of_which_one_is_stopped_go_on_to_the_bit(method, happens, make_jo
     assert saved == {"checkpoint-3" if happens is terminate else "checkpoint-2"}
     assert share_out(disturbed, tmp_path / "second", PLANS[1]) == [0, 0]
     assert report_of(disturbed).resumed_from_step
-    assert (Path(disturbed.output) / "model.safetensors").read_bytes() == (
-        Path(undisturbed.output) / "model.safetensors"
-    ).read_bytes()
+    for file in ["model.safetensors", *[ADAPTER] * bool(lora)]:
+        assert (Path(disturbed.output) / file).read_bytes() == (Path(undisturbed.output) / file).read_bytes()
 
 
 # --- who does what
@@ -174,6 +263,18 @@ def test_every_sample_of_a_step_is_one_ranks(count, monkeypatch):
     assert sorted(place for share in shares for place in share) == [0, 1, 2, 3, 4]
     assert all(share == sorted(share) for share in shares)
     assert max(sum(lengths[place] for place in share) for share in shares) <= sum(lengths) / count + max(lengths)
+
+
+def test_what_each_rank_draws_for_itself_leaves_what_all_draw_alone(monkeypatch):
+    apart, together = [], []
+    for rank in range(2):
+        monkeypatch.setattr(ranks, "_ours", Ranks(rank, 2))
+        torch.manual_seed(0)
+        with drawing_apart("cpu", 7):
+            apart.append(torch.rand(8 + rank)[:8].tolist())
+        together.append(torch.rand(8).tolist())
+    assert apart[0] != apart[1]
+    assert together[0] == together[1]
 
 
 # --- as a user types it

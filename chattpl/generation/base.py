@@ -26,6 +26,7 @@ class EngineSpec:
         compile: let vLLM compile the model.
         gpus: cards over which vLLM may spread a model that does not fit on one.
         gpu_share: the part of a card's memory that this process may use.
+        beside: what a training of several ranks keeps on each card while they generate, in times of the model's bytes.
     """
 
     name: str
@@ -40,6 +41,7 @@ class EngineSpec:
     compile: bool = False
     gpus: int = 1
     gpu_share: float = 1.0
+    beside: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -109,11 +111,13 @@ class LiveEngine(Engine):
     """An engine whose weights can be exchanged while it runs, which GRPO needs and a sweep is faster with.
 
     `loaded` names what the weights are (a fingerprint), or is None where that is not known. `slept_bytes` is what its
-    last sleep gave back of the device's memory; 0 where it never slept or shares none with a training.
+    last sleep gave back of the device's memory; 0 where it never slept or shares none with a training. Over so many
+    `ways` the model is spread: as many ranks in a row are one engine, and must all ask the same.
     """
 
     loaded: str | None = None
     slept_bytes: int = 0
+    ways: int = 1
 
     @abstractmethod
     def load_weights(self, weights: "Path | Iterable[tuple[str, Tensor]]") -> None:

@@ -9,6 +9,7 @@ from chattpl.errors import UserError
 from chattpl.generation.base import EngineSpec
 from chattpl.generation.device import gpu_bytes
 from chattpl.generation.memory import (
+    ACTIVATIONS,
     BATCH_TOKENS,
     GIB,
     SEQUENCES,
@@ -46,8 +47,9 @@ def llm_arguments(folder: Path, spec: EngineSpec) -> dict[str, Any]:
         "use_tqdm_on_load": False,
         "seed": 0,
     }
-    if ranks.count() > 1:  # each has an engine of its own, beside the ranks' own process group
+    if ranks.count() > 1:  # each has an engine or a part of one, beside the ranks' own process group
         arguments["distributed_executor_backend"] = "external_launcher"
+        arguments["disable_custom_all_reduce"] = True  # its kernels look for other cards among those that a rank sees
     return arguments | (_on_a_cpu(folder, spec) if on_cpu else _on_a_gpu(folder, spec, arguments["enforce_eager"]))
 
 
@@ -86,16 +88,29 @@ def _gpu_share(folder: Path, spec: EngineSpec) -> dict[str, Any]:
         return {"kv_cache_memory_bytes": int(spec.kv_cache_gib * GIB), "gpu_memory_utilization": share}
     if spec.gpu_memory_utilization is not None:
         return {"gpu_memory_utilization": spec.gpu_memory_utilization}
-    free, total = gpu_bytes(spec.gpu_share)
-    config = model_config(folder, spec.trust_remote_code)
-    chosen = spread(spec.gpus, total, free, weight_bytes(folder), config, spec.max_model_len)
+    free, total = (min(ranks.gathered(each)) for each in gpu_bytes(spec.gpu_share))  # so that all ranks decide the same
+    config, weights = model_config(folder, spec.trust_remote_code), weight_bytes(folder)
+    free -= int(spec.beside * weights)
+    several = ranks.count() > 1
+    chosen = spread(
+        ranks.count() if several else spec.gpus, total, free, weights, config, spec.max_model_len,
+        ACTIVATIONS if several else TRAINING,
+    )  # fmt: skip
     return chosen | {"gpu_memory_utilization": round(chosen["gpu_memory_utilization"] * spec.gpu_share, 4)}
 
 
 def spread(
-    gpus: int, total: int, free: int, weights: int, config: Mapping[str, Any], max_model_len: int
+    gpus: int,
+    total: int,
+    free: int,
+    weights: int,
+    config: Mapping[str, Any],
+    max_model_len: int,
+    training: float = TRAINING,
 ) -> dict[str, Any]:
     """The cache, and over how many of `gpus` cards the model is spread: as few as hold it (`tensor_parallel_size`).
+
+    `training` may lie beside it on each card, in times of the weights there; else as `gpu_memory`.
 
     Raises:
         UserError: all of them do not.
@@ -106,7 +121,7 @@ def spread(
         part = dict(config, num_key_value_heads=max(1, (config.get("num_key_value_heads") or heads) // each))
         part["head_dim"] = config.get("head_dim") or config["hidden_size"] // heads
         try:
-            chosen = gpu_memory(total, free, weights // each, part, max_model_len, TRAINING / ranks.count())
+            chosen = gpu_memory(total, free, weights // each, part, max_model_len, training)
         except UserError:
             if each == ways[-1]:
                 raise

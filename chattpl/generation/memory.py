@@ -16,7 +16,8 @@ FLOATS = 5  # of 4 bytes, for each logit of a batch: logits, their probabilities
 GRAPHS = 2 * GIB  # CUDA's context, the CUDA graphs, the libraries' work space: measured 1.8 GiB
 # What a training beside the engine may take, in times the weights' bytes: six for weights, gradients and optimizer
 # state, which are twelve bytes a parameter (`chattpl.training.optimizer`), and one for its activations.
-TRAINING = 7
+ACTIVATIONS = 1
+TRAINING = 6 + ACTIVATIONS
 STEP = GIB // 4  # the cache is a multiple of it, so that a few bytes more or less in use do not change it
 SPARE = 0.03  # of a GPU's memory: what fragments and what no estimate knows
 

@@ -33,6 +33,8 @@ ENVIRONMENT = {
     "VLLM_NO_USAGE_STATS": "1",
     "TOKENIZERS_PARALLELISM": "false",
 }
+# Of several ranks each sees its own card alone, of which NCCL can make do.
+NCCL_ALONE = {"VLLM_ALLREDUCE_USE_SYMM_MEM": "0", "VLLM_ALLREDUCE_USE_FLASHINFER": "0"}
 
 
 class VLLMEngine(LiveEngine):
@@ -40,15 +42,17 @@ class VLLMEngine(LiveEngine):
 
     def __init__(self, folder: Path, spec: EngineSpec):
         super().__init__(folder, spec)
-        for name, value in ENVIRONMENT.items():
+        for name, value in (ENVIRONMENT | (NCCL_ALONE if ranks.count() > 1 else {})).items():
             os.environ.setdefault(name, value)
         self._on_cpu = spec.device == "cpu"
         self._can_sleep = spec.device == "cuda"
         # A generator for each request costs a fifth of a GPU's speed; without one, vLLM compiles its sampler on a CPU.
         self.seeds_each = self._on_cpu
         self._asleep = False
+        arguments = llm_arguments(folder, spec)
+        self.ways = min(ranks.count(), arguments.get("tensor_parallel_size", 1))
         with ranks.told():
-            self._llm = start_llm(llm_arguments(folder, spec))
+            self._llm = start_llm(arguments)
 
     @classmethod
     def cards_for(cls, folder: Path, spec: EngineSpec) -> int:
@@ -156,7 +160,7 @@ def start_llm(arguments: dict[str, Any]) -> Any:
             cache = arguments.get("kv_cache_memory_bytes", 0)
             if "memory" not in str(error).lower():
                 raise
-            if cache < GIB // 4:
+            if cache < GIB // 4 or ranks.count() > 1:  # the others do not start again
                 raise UserError(
                     f"vLLM finds too little memory ({str(error).strip().splitlines()[0]}); set "
                     "engine.kv_cache_gib, engine.gpu_memory_utilization or engine.max_model_len lower"

@@ -13,6 +13,7 @@ import torch
 from accelerate.utils import is_peft_model
 from transformers import PreTrainedModel
 
+from chattpl import ranks
 from chattpl.errors import UserError
 from chattpl.training.job import TrainingJob
 
@@ -93,8 +94,8 @@ def is_disabled(model: Any) -> bool:
 def weights_of(model: Any, keep: bool = False) -> Iterator[tuple[list[str], torch.nn.Parameter, torch.dtype]]:
     """Each weight with its names in the model without an adapter, and the precision that it is trained in.
 
-    Where there is an adapter, the parameter's `data` are merged, in float32, until the next is asked for: then they are
-    again as they were before, unless they are to be kept (`keep`).
+    Where there is an adapter, merged weights in float32, whole on each rank, take the place of a layer's own until the
+    next layer's are asked for, or for good (`keep`).
     """
     names: dict[torch.nn.Parameter, list[str]] = {}
     for name, parameter in bare(model).named_parameters(remove_duplicate=False):
@@ -126,20 +127,27 @@ def _merged(layer: Any, prefix: str, keep: bool) -> Iterator[tuple[str, torch.nn
     base, tuned = layer.get_base_layer(), [layer]
     while hasattr(tuned[-1].base_layer, "base_layer"):
         tuned.append(tuned[-1].base_layer)
-    before = {each: each.data for each in base.parameters()}
-    for parameter, data in before.items():
-        parameter.data = data.to(torch.float32, copy=True)
+    before = dict(base.named_parameters())
+    for name, parameter in before.items():
+        if not parameter.requires_grad:  # a bias may be trained, and is no part of what is merged
+            weight = ranks.whole(ranks.local(parameter.detach()), like=parameter).to(torch.float32, copy=True)
+            _put(base, name, torch.nn.Parameter(weight, requires_grad=False))
     try:
         for each in tuned:
             each.merge()
-        yield from ((prefix + name, each, before[each].dtype) for name, each in base.named_parameters())
+        yield from ((prefix + name, each, before[name].dtype) for name, each in base.named_parameters())
     finally:
         if not keep:
-            for parameter, data in before.items():
-                parameter.data = data
+            for name, parameter in before.items():
+                _put(base, name, parameter)
             for each in tuned:
                 each.merged_adapters.clear()
                 getattr(each, "_caches", {}).clear()
+
+
+def _put(module: torch.nn.Module, name: str, parameter: torch.nn.Parameter) -> None:
+    place, _, own = name.rpartition(".")
+    setattr(module.get_submodule(place), own, parameter)
 
 
 def publish_adapter(model: Any, folder: Path, base_name: str) -> PreTrainedModel:

@@ -7,6 +7,7 @@ for the difference between sampler and trainer (`grpo.vllm_importance_sampling_m
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -21,7 +22,7 @@ from chattpl.tasks.loading import make_task
 from chattpl.training.adapter import adapter_config
 from chattpl.training.data import Prepared, grpo_dataset
 from chattpl.training.live import LiveJob, load_model
-from chattpl.training.memory import Batching, batching
+from chattpl.training.memory import Batching, batching, kept
 from chattpl.training.rollouts import Rollouts, RolloutTrainer
 from chattpl.training.trainer import curve, train, trainer_arguments
 from chattpl.training.trl_fields import value_of
@@ -51,7 +52,8 @@ def train_grpo(live: LiveJob, pool: EnginePool) -> tuple[PreTrainedModel, dict[s
     prepared = grpo_dataset(samples, live.form, job.engine.max_model_len - length)
     if prepared.dropped:
         logger.warning("%d of %d prompts are too long and are left out", prepared.dropped, len(samples))
-    engine, most = pool.live(job.engine, Model(job.base_folder, job.inputs["base"])), None
+    spec = job.engine if ranks.count() == 1 else replace(job.engine, beside=kept(job))
+    engine, most = pool.live(spec, Model(job.base_folder, job.inputs["base"])), None
     while True:
         pool.sleep()
         trainer, plan = _trainer(live, engine, prepared, most)

@@ -28,20 +28,22 @@ class Footprint:
     """Bytes that training takes of one device.
 
     Attributes:
-        state: of the weights, their gradients, and the optimizer: of several ranks, of each one's share.
+        state: of the weights that are trained, their gradients, and the optimizer.
+        frozen: of the other weights: the base of an adapter.
         token: of the activations that a token leaves for the backward pass.
         token_checkpointed: the same where each layer keeps its input alone.
         layer: of one layer's activations by token, which checkpointing computes again.
     """
 
     state: int
+    frozen: int
     token: int
     token_checkpointed: int
     layer: int
 
     @classmethod
-    def of(cls, config: Mapping[str, Any], state: int, width: int, adapted: bool = False) -> "Footprint":
-        """From a model's `sizes`, the bytes of its `state` and those of an activation (`width`).
+    def of(cls, config: Mapping[str, Any], state: int, width: int, frozen: int = 0) -> "Footprint":
+        """From a model's `sizes`, the bytes of its `state` and of its `frozen` weights, and those of an activation.
 
         What a layer keeps by token, in elements: its input and the residual before and after each norm (4 hidden),
         queries, keys and values before and after rotation and the attention's result (2 queries + 3 keys + queries),
@@ -51,9 +53,9 @@ class Footprint:
         shape, heads = Shape.of(config), config["num_attention_heads"]
         queries = shape.key_values * heads // (config.get("num_key_value_heads") or heads)
         layer = 4 * shape.hidden + 3 * queries + 3 * shape.key_values + 3 * shape.intermediate
-        layer += adapted * (5 * shape.hidden + queries + shape.intermediate)
+        layer += (frozen > 0) * (5 * shape.hidden + queries + shape.intermediate)
         elements = (layer * shape.layers, shape.hidden * shape.layers, layer)
-        return cls(state, *(each * width for each in elements))
+        return cls(state, frozen, *(each * width for each in elements))
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,8 @@ class Batching:
     Attributes:
         tokens: of a micro-batch, at most.
         checkpointing: activations are computed again for the backward pass.
-        whole: of several ranks, each has all weights while it computes, and not one layer's at a time.
+        whole: of several ranks, each has all weights while it computes, and not one layer's at a time; of the base of
+            an adapter it then has all the time.
         awake: the engine stays awake beside it.
     """
 
@@ -90,19 +93,24 @@ def batching(
     width = 2 if bf16 or job.train_dtype != "float32" else 4
     weights = list(model.parameters())
     parameters = sum(map(torch.numel, weights))
-    state = parameters * state_bytes(job.train_dtype, job.master_weights)
-    if adapter is not None:
-        state = sum(each.nbytes for each in weights) + adapter_size(model, adapter) * 16
-    footprint = Footprint.of(sizes(model.config), state, width, adapter is not None)
+    if adapter is None:
+        state, frozen = parameters * state_bytes(job.train_dtype, job.master_weights), 0
+    else:
+        state, frozen = adapter_size(model, adapter) * 16, sum(each.nbytes for each in weights)
+    footprint = Footprint.of(sizes(model.config), state, width, frozen)
     memory = min(ranks.gathered(_available(job.device, job.gpu_share)))
     asked = job.hyperparameters.get("gradient_checkpointing")
-    gathered = Gathered.of(sizes(model.config), parameters, 4 if job.train_dtype == "float32" else 2)
+    gathered = Gathered.of(sizes(model.config), parameters, 4 if job.train_dtype == "float32" else 2, adapter is None)
     chosen = shared_out(footprint, gathered, ranks.count(), memory, longest, asked, -(-engine // GIB) * GIB)
     if ranks.count() > 1:
-        logger.info(
-            "%d ranks, each with its share of weights, gradients and optimizer state, and in a step with %s",
-            ranks.count(), "all weights" if chosen.whole else "the weights of a layer",
-        )  # fmt: skip
+        shared = "weights, gradients and optimizer state" if adapter is None else "the adapter's base"
+        if adapter is not None and chosen.whole:
+            logger.info("%d ranks, each with the adapter and all of its base", ranks.count())
+        else:
+            logger.info(
+                "%d ranks, each with its share of %s, and in a step with %s",
+                ranks.count(), shared, "all weights" if chosen.whole else "the weights of a layer",
+            )  # fmt: skip
     logger.info(
         "micro-batches of up to %d tokens, %s checkpointing, in %.0f GiB%s",
         chosen.tokens, "with" if chosen.checkpointing else "without", memory / GIB,
@@ -124,15 +132,15 @@ class Gathered:
     layers: int
 
     @classmethod
-    def of(cls, config: Mapping[str, Any], parameters: int, width: int) -> "Gathered":
+    def of(cls, config: Mapping[str, Any], parameters: int, width: int, trained: bool = True) -> "Gathered":
         """From a model's `sizes`, its number of parameters and the bytes of one. Its output layer may be its embedding:
         as if it were not.
         """
         shape = Shape.of(config)
         outside = min(parameters, 2 * shape.vocabulary * shape.hidden)
         # Weights of a layer and their gradients in float32, before each rank has its share of them.
-        layer = (parameters - outside) // shape.layers
-        return cls(parameters * width, outside * (width + 4) + 2 * layer * (width + 4))
+        layer, each = (parameters - outside) // shape.layers, width + 4 * trained
+        return cls(parameters * width, outside * each + 2 * layer * each)
 
 
 def shared_out(
@@ -159,33 +167,47 @@ def shared_out(
         beside = shared_out(footprint, gathered, count, memory - engine, longest, checkpointing)
         if not beside.checkpointing and beside.tokens >= max(ENOUGH, longest):
             return replace(beside, awake=True)
-    if count == 1:
-        return fitting(footprint, memory, longest, checkpointing)
-    share = replace(footprint, state=footprint.state // count)
     all_weights, a_layers = (
-        fitting(replace(share, state=share.state + held), memory, longest, checkpointing)
-        for held in (gathered.all + gathered.layers, gathered.layers)
+        fitting(replace(footprint, state=state, frozen=0), memory, longest, checkpointing)
+        for state in (held(footprint, gathered, count, whole) for whole in (True, False))
     )
+    if count == 1:
+        return all_weights
     fits = taken(footprint, gathered, count, longest, all_weights) <= memory * (1 - RESERVE)
     if fits and all_weights.checkpointing == bool(checkpointing):
         return all_weights
     return replace(a_layers, whole=False)
 
 
+def held(footprint: Footprint, gathered: Gathered, count: int, whole: bool) -> int:
+    """Bytes of weights, gradients and optimizer state that each of `count` ranks has while it computes."""
+    if count == 1:
+        return footprint.state + footprint.frozen
+    if footprint.frozen:
+        return footprint.state + (footprint.frozen if whole else footprint.frozen // count + gathered.layers)
+    return footprint.state // count + gathered.layers + (gathered.all if whole else 0)
+
+
 def taken(footprint: Footprint, gathered: Gathered, count: int, longest: int, chosen: Batching) -> int:
     """Bytes that each of `count` ranks takes at least: while it computes `longest` tokens."""
-    held = 0 if count == 1 else gathered.layers + (gathered.all if chosen.whole else 0)
     token = footprint.layer + footprint.token_checkpointed if chosen.checkpointing else footprint.token
-    return footprint.state // count + held + longest * token
+    return held(footprint, gathered, count, chosen.whole) + longest * token
 
 
 def fitting(footprint: Footprint, memory: float, longest: int, checkpointing: bool | None) -> Batching:
     """The largest micro-batch for so many bytes of `memory`; `longest` tokens at least, whatever that takes."""
-    room = memory * (1 - RESERVE) - footprint.state
+    room = memory * (1 - RESERVE) - footprint.state - footprint.frozen
     plain = int(room // footprint.token)
     slim = int((room - longest * footprint.layer) // footprint.token_checkpointed)
     chosen = plain < longest if checkpointing is None else checkpointing
     return Batching(max(longest, slim if chosen else plain), chosen)
+
+
+def kept(job: TrainingJob) -> float:
+    """What a training keeps on each of its cards between two steps, in times of two bytes a parameter."""
+    if job.lora is not None:  # as if each had the whole base, which they have where that fits
+        return 2.0 if job.train_dtype == "float32" else 1.0
+    return state_bytes(job.train_dtype, job.master_weights) / 2 / ranks.count()
 
 
 def state_bytes(train_dtype: str, master_weights: bool) -> int:

@@ -10,6 +10,7 @@ from chattpl import ranks
 from chattpl.training.adapter import bare, is_disabled
 from chattpl.training.data import IGNORED
 from chattpl.training.packing import packed_row, pieces_of, use_packing
+from chattpl.training.sharding import drawing_apart
 
 MASKS = ("sequence_mask", "token_mask")  # of `vllm_importance_sampling_mode`: outside the bounds the weight is 0
 SEQUENCES = ("sequence_mask", "sequence_truncate")  # one weight for a whole rollout
@@ -75,16 +76,17 @@ class PackedPolicy(GRPOTrainer):
         plans = ranks.shares(lengths)
         rows = plans[ranks.rank()] or [0]  # what a rank does with its model it does together with the others
         ids, mask = input_ids[rows], attention_mask[rows]
-        if not self._packs:
-            at_once = batch_size if ranks.count() == 1 else None
-            found: tuple[Tensor, Tensor | None, Tensor | None] = super()._get_per_token_logps_and_entropies(
-                model, ids, mask, logits_to_keep, at_once, compute_entropy, compute_aux_loss, **others
-            )
-        else:
-            routing = {"output_router_logits": True} if compute_aux_loss else {}
-            most = sum(lengths) if torch.is_grad_enabled() else self._tokens
-            times = max(len([*pieces_of([lengths[row] for row in plan] or [0], most)]) for plan in plans)
-            found = self._packed_scores(model, ids, mask.bool(), logits_to_keep, routing, most, times)
+        with drawing_apart(self.model.device.type, self.args.seed, self._step):
+            if not self._packs:
+                at_once = batch_size if ranks.count() == 1 else None
+                found: tuple[Tensor, Tensor | None, Tensor | None] = super()._get_per_token_logps_and_entropies(
+                    model, ids, mask, logits_to_keep, at_once, compute_entropy, compute_aux_loss, **others
+                )
+            else:
+                routing = {"output_router_logits": True} if compute_aux_loss else {}
+                most = sum(lengths) if torch.is_grad_enabled() else self._tokens
+                times = max(len([*pieces_of([lengths[row] for row in plan] or [0], most)]) for plan in plans)
+                found = self._packed_scores(model, ids, mask.bool(), logits_to_keep, routing, most, times)
         logps, entropies, aux = found
         scored = (
             _of_all_ranks(logps, plans),

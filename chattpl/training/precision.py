@@ -15,23 +15,23 @@ def has_masters(train_dtype: str, master_weights: bool) -> bool:
 
 
 def check_precision(
-    method: str, train_dtype: str, master_weights: bool, values: Mapping[str, Any], gpus: int = 1
+    method: str, train_dtype: str, master_weights: bool, values: Mapping[str, Any], parts: int = 1
 ) -> None:
     """Refuse master weights for weights or with an optimizer that cannot have them, and what several ranks cannot do.
 
     Args:
         method: that trains; `values`: its hyperparameters.
         train_dtype, master_weights: of `model`.
-        gpus: each rank's optimizer sees a part of every weight, which is enough for AdamW.
+        parts: of each weight, one for each of as many ranks (`gpus`); a part is enough for AdamW.
 
     Raises:
         UserError: says what to set instead.
     """
     optim, masters = values.get("optim", ADAMW[0]), has_masters(train_dtype, master_weights)
-    if gpus > 1 and (optim not in ADAMW or not (masters or train_dtype == "float32")):
+    if parts > 1 and (optim not in ADAMW or not (masters or train_dtype == "float32")):
         raise UserError(
-            f"gpus={gpus}: several cards train with AdamW on float32 weights or masters; set {method}.optim={ADAMW[0]} "
-            "and model.master_weights=true, or gpus=1"
+            f"gpus={parts}: several cards train with AdamW on float32 weights or masters; set "
+            f"{method}.optim={ADAMW[0]} and model.master_weights=true, or gpus=1"
         )
     if not masters:
         return

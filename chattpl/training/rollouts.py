@@ -13,7 +13,7 @@ from chattpl.generation import Completion, LiveEngine, Sampling
 from chattpl.hashing import seed_of
 from chattpl.training.adapter import bare, weights_of
 from chattpl.training.policy import PackedPolicy
-from chattpl.training.sharding import ShardedTrainer
+from chattpl.training.sharding import ShardedTrainer, add_up_gradients
 
 
 class Rollouts:
@@ -50,11 +50,14 @@ class Rollouts:
         return {"prompt_ids": prompts, "completion_ids": [*ids], "logprobs": [*logprobs], "env_mask": [*mask]}
 
     def _of_all_ranks(self, prompts: list[list[int]], trainer: Any) -> list[Completion]:
-        """The prompts of a group stay together; the rank is in the seed where there are several."""
-        size = trainer.num_generations
-        own = [index for index in range(len(prompts)) if index // size % ranks.count() == ranks.rank()]
-        place = [ranks.rank()] if ranks.count() > 1 else []
-        seed = seed_of(self._seed, trainer.generation, *place)
+        """The prompts of a group stay together; where there are several engines, their number is in the seed.
+
+        Ranks over which an engine is spread ask it the same.
+        """
+        size, ways = trainer.num_generations, self._engine.ways
+        engine, engines = ranks.rank() // ways, ranks.count() // ways
+        own = [index for index in range(len(prompts)) if index // size % engines == engine]
+        seed = seed_of(self._seed, trainer.generation, *([engine] if engines > 1 else []))
         found = self._engine.generate([prompts[index] for index in own], self._sampling, seed)
         every: dict[int, Completion] = {}
         for part in ranks.gathered(dict(zip(own, found, strict=True))):
@@ -103,6 +106,13 @@ class RolloutTrainer(ShardedTrainer, PackedPolicy):
     def needs_rollouts(self) -> bool:
         """Whether the next step generates, and takes nothing from rollouts that no checkpoint holds."""
         return bool(self._step % (self.args.steps_per_generation * self.num_iterations) == 0)
+
+    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:
+        """The loss of a micro-batch, the step's last of which leaves the gradients of all ranks."""
+        loss: torch.Tensor = super().training_step(model, inputs, num_items_in_batch)
+        if ranks.count() > 1 and self.accelerator.sync_gradients:
+            add_up_gradients(model)
+        return loss
 
     def _get_train_sampler(self, dataset: Any = None) -> EpochSampler:
         trls = super()._get_train_sampler(dataset)

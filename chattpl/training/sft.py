@@ -23,7 +23,7 @@ from chattpl.training.data import IGNORED, sft_dataset
 from chattpl.training.live import LiveJob, load_model
 from chattpl.training.memory import batching
 from chattpl.training.packing import packed_row, padded_rows, pieces_of, use_packing
-from chattpl.training.sharding import ShardedTrainer
+from chattpl.training.sharding import ShardedTrainer, add_up_gradients, drawing_apart
 from chattpl.training.trainer import train, trainer_arguments
 from chattpl.training.trl_fields import value_of
 
@@ -108,7 +108,8 @@ class StepTrainer(ShardedTrainer, SFTTrainer):
         while True:
             try:
                 parts = self._micro_batches(inputs)
-                loss = torch.stack([step(model, part, num_items_in_batch) for part in parts]).sum()
+                with drawing_apart(self.model.device.type, self.args.seed, self.state.global_step):
+                    loss = torch.stack([step(model, part, num_items_in_batch) for part in parts]).sum()
                 break
             except torch.OutOfMemoryError:
                 longest = max(inputs["lengths"])
@@ -119,6 +120,7 @@ class StepTrainer(ShardedTrainer, SFTTrainer):
             torch.cuda.empty_cache()
             logger.warning("the device has too little memory: from here on %d tokens at a time", self._tokens)
         if ranks.count() > 1:
+            add_up_gradients(model)
             self._average_metrics(logged)
         return ranks.add_up(loss)
 

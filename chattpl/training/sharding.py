@@ -2,54 +2,83 @@
 
 PyTorch's FSDP2 (https://arxiv.org/abs/2304.11277) gathers weights where they are computed with and hands every part of
 the gradient to the rank that holds it. Gradients are added up over the ranks, in float32: a rank's loss is its part of
-the step's, not a loss of its own.
+the step's, not a loss of its own. An adapter is small: every rank has it whole, and a part of its base at most.
 """
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import is_peft_model
 from safetensors.torch import load_file, save_file
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
-from transformers import PreTrainedModel, Trainer
+from torch.distributed.tensor import DTensor
+from transformers import Trainer
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.trainer_utils import rotate_checkpoints
 
 from chattpl import ranks
+from chattpl.generation.base import drawing
+from chattpl.hashing import seed_of
 from chattpl.training.job import TrainingJob
 
 SHARDS = "model.safetensors"  # in a rank's checkpoint
 
 
-def shard(model: PreTrainedModel, whole: bool, device: str) -> None:
-    """Leave each rank its part of the model's weights.
+def shard(model: Any, whole: bool, device: str) -> None:
+    """Leave each rank its part of the model's weights; of a model with an adapter, of those that are not trained.
 
     Args:
         model: on the device, the same on all ranks.
         whole: between its forward and its backward pass each rank keeps all weights, which saves gathering them a
-            second time; else one layer's.
+            second time; else one layer's. The base of an adapter, which never changes, it then keeps for good.
         device: "cpu" or "cuda".
     """
+    adapted = is_peft_model(model)
+    if adapted and whole:
+        return
+    kept = {each for each in model.parameters() if each.requires_grad} if adapted else None
     mesh = init_device_mesh(device, (ranks.count(),))
     policy = MixedPrecisionPolicy(reduce_dtype=torch.float32)
     layers = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
     for module in (*layers, model):
-        fully_shard(module, mesh=mesh, mp_policy=policy, reshard_after_forward=not whole)
+        fully_shard(module, mesh=mesh, mp_policy=policy, reshard_after_forward=not whole, ignored_params=kept)
     for module in (*layers, model):
         assert isinstance(module, FSDPModule)
         module.set_gradient_divide_factor(1.0)
         module.set_force_sum_reduction_for_comms(True)  # Gloo knows no other
 
 
-def unshard(model: PreTrainedModel, weights: dict[str, torch.nn.Parameter]) -> None:
-    """Make it a plain model again, with these weights under all their names."""
+def unshard(model: torch.nn.Module, weights: Mapping[torch.nn.Parameter, torch.nn.Parameter]) -> None:
+    """Make it a plain model again, with each of these weights wherever its parts are."""
     for module in model.modules():
         if isinstance(module, FSDPModule):
             module.__class__ = type(module).__bases__[1]
-    for name, weight in weights.items():
-        place, _, own = name.rpartition(".")
-        setattr(model.get_submodule(place), own, weight)
+        for name, parts in module.named_parameters(recurse=False):
+            if parts in weights:
+                setattr(module, name, weights[parts])
+
+
+def add_up_gradients(model: torch.nn.Module) -> None:
+    """Over the ranks, in float32, those of weights that each has whole; FSDP2 did it for the others."""
+    for each in model.parameters():
+        if each.requires_grad and not isinstance(each, DTensor):
+            if each.grad is None:  # of what another rank may have computed with
+                each.grad = torch.zeros_like(each)
+            each.grad.copy_(ranks.add_up(each.grad.float()))
+
+
+@contextmanager
+def drawing_apart(device: str, *place: int) -> Iterator[None]:
+    """Let each rank draw for itself, as dropout does, by its number and `place`; afterwards all go on alike."""
+    if ranks.count() == 1:
+        yield
+        return
+    with drawing(seed_of(*place, ranks.rank()), device):
+        yield
 
 
 def folder_of(job: TrainingJob) -> Path:
@@ -66,17 +95,21 @@ class ShardedTrainer(Trainer):
             return
         folder = Path(output_dir or self.args.output_dir)
         folder.mkdir(parents=True, exist_ok=True)
-        parts = {name: ranks.local(each.detach()).contiguous() for name, each in self.model.named_parameters()}
-        save_file(parts, folder / SHARDS)
+        save_file({name: part.contiguous() for name, part in self._trained()}, folder / SHARDS)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         if ranks.count() == 1:
             super()._load_from_checkpoint(resume_from_checkpoint, model)
             return
         parts = load_file(Path(resume_from_checkpoint) / SHARDS)
-        with torch.no_grad():
-            for name, parameter in self.model.named_parameters():
-                ranks.local(parameter).copy_(parts[name])
+        for name, part in self._trained():
+            part.copy_(parts[name])
+
+    def _trained(self) -> Iterator[tuple[str, torch.Tensor]]:
+        """What this rank has of the weights that are trained, in the memory where it lies."""
+        for name, each in self.model.named_parameters():
+            if each.requires_grad:
+                yield name, ranks.local(each.detach())
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """No rank removes a checkpoint before all have the next."""

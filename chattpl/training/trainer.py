@@ -122,13 +122,12 @@ def train(
 def _choose_optimizer(trainer: Trainer, job: TrainingJob) -> None:
     """float32 masters for bfloat16 weights, else what `optim` names. The trainer makes the groups of weight decay.
 
-    Several ranks have the same AdamW for float32 weights, each for its own part.
+    Several ranks have the same AdamW for float32 weights, each for its own part; an adapter is whole on each.
     """
-    if ranks.count() == 1 and all(
-        each.dtype == torch.float32 for each in trainer.model.parameters() if each.requires_grad
-    ):
+    parts = ranks.count() > 1 and job.lora is None
+    if not parts and all(each.dtype == torch.float32 for each in trainer.model.parameters() if each.requires_grad):
         return
-    if has_masters(job.train_dtype, job.master_weights) or ranks.count() > 1:
+    if has_masters(job.train_dtype, job.master_weights) or parts:
         asked = trainer.args
         settings = {"lr": asked.learning_rate, "betas": (asked.adam_beta1, asked.adam_beta2), "eps": asked.adam_epsilon}
         trainer.optimizer_cls_and_kwargs = (MasterAdamW, settings)

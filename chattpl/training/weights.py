@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from safetensors import safe_open
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 from chattpl import ranks
 from chattpl.basemodel import weight_files
@@ -41,8 +42,8 @@ class _Difference:
 def finish_weights(model: Any, optimizer: torch.optim.Optimizer, base: Path, dtype: torch.dtype) -> dict[str, Any]:
     """Turn each parameter into what is published: its master, rounded to `dtype`. One at a time.
 
-    The weights of a model with an adapter are merged; it computes with them from then on. Of a model that is shared out
-    among ranks the first gets all, outside a GPU's memory.
+    The weights of a model with an adapter are merged; it computes with them from then on. Of several ranks the first
+    gets all, outside a GPU's memory.
 
     Returns:
         Fields of `chattpl.train_report.Curves`: how the weights differ from those in the folder `base`, as trained and
@@ -50,8 +51,8 @@ def finish_weights(model: Any, optimizer: torch.optim.Optimizer, base: Path, dty
     """
     trained, published, first = _Difference(), _Difference(), Tensors(base)
     compared = True
-    gathered: dict[str, torch.nn.Parameter] = {}
-    for names, parameter, precision in weights_of(model, keep=True):
+    gathered: dict[torch.nn.Parameter, torch.nn.Parameter] = {}
+    for names, parameter, precision in weights_of(model, keep=ranks.is_first()):
         master, weight = (
             ranks.whole(part, like=parameter) for part in (master_of(parameter, optimizer), ranks.local(parameter.data))
         )
@@ -66,8 +67,9 @@ def finish_weights(model: Any, optimizer: torch.optim.Optimizer, base: Path, dty
             before = before.to(weight.device)
             trained.add(before.to(precision), master)
             published.add(before.to(dtype), after)
-        if ranks.count() > 1:
-            gathered |= dict.fromkeys(names, torch.nn.Parameter(after.cpu()))
+        after = after if ranks.count() == 1 else after.cpu()
+        if isinstance(parameter, DTensor):
+            gathered[parameter] = torch.nn.Parameter(after)
         else:
             parameter.data = after
     if gathered:
