@@ -1,10 +1,11 @@
 """The published study, in parts: one real model on GSM8K, trained five ways, asked with and without its template.
 
     python benchmarks/study.py run PART ... --model DIR --source DIR --outputs DIR [--dry]
-    python benchmarks/study.py page OUTPUTS ... [--to docs/results/qwen2.5-coder-0.5b-gsm8k]
+    python benchmarks/study.py page OUTPUTS ... [--to docs/results/qwen2.5-coder-0.5b-gsm8k] [--html]
 
-A part is one or two commands of chattpl, as `PARTS` has them, and takes less than half an hour of one H100. Where a
-part is run does not matter: `page` joins what OUTPUTS hold, without weights, and writes reports, tables and pictures.
+A part is one or two commands of chattpl, as `PARTS` has them. Where a part is run does not matter, nor in how many
+pieces: `page` joins what OUTPUTS hold, without weights, writes reports, tables and pictures, and packs the finished
+cells into `cells.tar.xz`. Unpacked into the outputs of another machine, they are not done again there.
 DIR are the folders of the model and of GSM8K's `train.jsonl` and `test.jsonl`; without them both come from the hub.
 """
 
@@ -15,6 +16,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
@@ -34,6 +36,7 @@ GRPO = "grpo_chat_template,grpo_no_chat"
 PTST = "text_vanilla,text_alpaca,chat_vanilla,chat_alpaca,chat_system"
 HELD_OUT = "task.validation=500"  # training leaves them out in every part, so that all train on the same samples
 BOTH = "eval.format=chat,raw"
+CELLS = "cells.tar.xz"
 SECONDS = "commands.jsonl"  # how long each command of a part took
 
 
@@ -137,7 +140,7 @@ def share_models(source: Path, target: Path) -> None:
 
 def joined(outputs: Iterable[Path], into: Path) -> None:
     """Copy what is finished in several places into one, without weights."""
-    left_out = shutil.ignore_patterns("*.safetensors", "*.pt", ".work", "report", SECONDS)
+    left_out = shutil.ignore_patterns("*.safetensors", "*.pt", "tokenizer.json", ".work", "report", SECONDS)
     for each in outputs:
         shutil.copytree(each, into, dirs_exist_ok=True, ignore=left_out)
         for path in each.glob(f"*/{SECONDS}"):
@@ -146,10 +149,14 @@ def joined(outputs: Iterable[Path], into: Path) -> None:
 
 
 def publish(options: argparse.Namespace) -> int:
-    """Write the report of each study that has cells, and the table of its trainings."""
+    """Write the report of each study that has cells, and the table of its trainings; pack the cells."""
+    left_out = ("*.parquet", "*.svg", *(() if options.html else ("*.html",)))
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         joined(options.outputs, root)
+        options.to.mkdir(parents=True, exist_ok=True)
+        with tarfile.open(options.to / CELLS, "w:xz") as archive:
+            archive.add(root, arcname=".")
         for study in sorted({part.study for part in PARTS.values()}):
             if any((root / study / "eval").glob("*/summary.json")):
                 target = options.to / study.removeprefix(NAME).removeprefix("-")
@@ -158,7 +165,7 @@ def publish(options: argparse.Namespace) -> int:
                     root / study / "report",
                     target,
                     dirs_exist_ok=True,
-                    ignore=shutil.ignore_patterns("*.parquet", "*.svg"),
+                    ignore=shutil.ignore_patterns(*left_out),
                 )
                 (target / "trainings.md").write_text(trainings(root / study, study), encoding="utf-8")
                 print(target)
@@ -244,6 +251,7 @@ def main() -> int:
     pages = verbs.add_parser("page")
     pages.add_argument("outputs", nargs="+", type=Path)
     pages.add_argument("--to", type=Path, default=ROOT / "docs" / "results" / NAME)
+    pages.add_argument("--html", action="store_true", help="the browser of samples too: some 0.4 MB a cell")
     pages.set_defaults(do=publish)
     options = parser.parse_args()
     return int(options.do(options))

@@ -172,7 +172,7 @@ def test_a_training_step_makes_the_gradient_of_the_loss_written_by_hand(
     model = AutoModelForCausalLM.from_pretrained(EMBEDDED, dtype=torch.float32)
     expected = reference_loss(model, tokenizer, kind, masking, samples)
     expected.backward()
-    assert loss == pytest.approx(expected.item(), rel=1e-5)
+    assert loss == pytest.approx(expected.item(), rel=1e-5, abs=2e-6)  # logits of 20 in float32 are no finer
     own = dict(trainer.model.named_parameters())
     for name, parameter in model.named_parameters():
         difference = (own[name].grad - parameter.grad).norm() / parameter.grad.norm()
