@@ -140,7 +140,7 @@ def share_models(source: Path, target: Path) -> None:
 
 def joined(outputs: Iterable[Path], into: Path) -> None:
     """Copy what is finished in several places into one, without weights."""
-    left_out = shutil.ignore_patterns("*.safetensors", "*.pt", "tokenizer.json", ".work", "report", SECONDS)
+    left_out = shutil.ignore_patterns("*.safetensors", "*.pt", "tokenizer.json", ".work", ".sweep", "report", SECONDS)
     for each in outputs:
         shutil.copytree(each, into, dirs_exist_ok=True, ignore=left_out)
         for path in each.glob(f"*/{SECONDS}"):
@@ -198,11 +198,7 @@ def trainings(folder: Path, study: str) -> str:
         *(shlex.join(["chattpl", *said(own), f"model={CONFIG}", "task=gsm8k"]) for own in commands),
         "```",
         "",
-        "| part | seconds, start to end |",
-        "|---|--:|",
-        *(f"| {each['part']}{' (ended early)' * bool(each['status'])} | {each['seconds']:,.0f} |" for each in noted),
-        f"| together | {sum(each['seconds'] for each in noted):,.0f} |",
-        "",
+        *(commands_table(noted) if noted else ()),
         "## Made with",
         "",
         *(
@@ -211,6 +207,17 @@ def trainings(folder: Path, study: str) -> str:
         ),
     ]
     return "\n".join(lines) + "\n"
+
+
+def commands_table(noted: list[dict[str, Any]]) -> list[str]:
+    """How long each command of a part took."""
+    return [
+        "| part | seconds, start to end |",
+        "|---|--:|",
+        *(f"| {each['part']}{' (ended early)' * bool(each['status'])} | {each['seconds']:,.0f} |" for each in noted),
+        f"| together | {sum(each['seconds'] for each in noted):,.0f} |",
+        "",
+    ]
 
 
 def share(value: float | None) -> str:
