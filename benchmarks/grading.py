@@ -131,6 +131,21 @@ def read_labels(path: Path, outputs: dict[str, dict[int, dict]]) -> list[Label]:
     return labels
 
 
+def read_number_labels(path: Path) -> list[Label]:
+    """The labels that hold their texts: answers that were to end in a bare number."""
+    rows = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+    return [
+        Label(
+            row["cell"],
+            row["chosen"],
+            str(row["set"]),
+            row["output"],
+            None if row["answer"] == "none" else Fraction(row["answer"]),
+        )
+        for row in rows
+    ]
+
+
 # --- the tables
 
 
@@ -145,7 +160,10 @@ def agreement(labels: Sequence[Label], readings: dict[str, list[bool]]) -> str:
     parts = {
         "all": [True for _ in labels],
         **{kind: [label.chosen == kind for label in labels] for kind in ("random", "disagreement")},
-        **{f"set {number}": [label.set == number for label in labels] for number in ("1", "2", "3")},
+        **{
+            f"set {number}": [label.set == number for label in labels]
+            for number in sorted({each.set for each in labels})
+        },
     }
     heads = [f"{name} ({sum(part)})" for name, part in parts.items()]
     rows = [
@@ -200,6 +218,11 @@ def grade(outputs: dict[str, dict[int, dict]], all_rules: dict[str, Rule]) -> tu
     return correct, seconds
 
 
+def readings_of(labels: Sequence[Label], all_rules: dict[str, Rule]) -> dict[str, list[bool]]:
+    """By rule, whether it reads what the reader reads in each output."""
+    return {name: [rule(one.output) == one.number for one in labels] for name, rule in all_rules.items()}
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("outputs", type=Path)
@@ -207,9 +230,10 @@ def main() -> int:
     options = parser.parse_args()
     outputs, all_rules = read_outputs(options.outputs), rules()
     labels = read_labels(options.labels, outputs)
-    readings = {name: [rule(one.output) == one.number for one in labels] for name, rule in all_rules.items()}
+    readings = readings_of(labels, all_rules)
     correct, seconds = grade(outputs, all_rules)
-    text = page(labels, readings, correct, seconds)
+    later = read_number_labels(ROOT / "tests/data/number_labels.jsonl")
+    text = page(labels, readings, agreement(later, readings_of(later, all_rules)), correct, seconds)
     Path(__file__).with_suffix(".md").write_text(text, encoding="utf-8")
     print(text)
     best = max(readings, key=lambda name: sum(readings[name]))
@@ -219,6 +243,7 @@ def main() -> int:
 def page(
     labels: Sequence[Label],
     readings: dict[str, list[bool]],
+    later: str,
     correct: dict[str, dict[str, dict[int, bool]]],
     seconds: dict[str, float],
 ) -> str:
@@ -239,6 +264,14 @@ def page(
         agreement(labels, readings),
         "",
         agreement_by_cell(labels, readings),
+        "",
+        "## Agreement with labels of answers that end in a bare number",
+        "",
+        "Other outputs, of the study in docs/results: the model before and after SFT, asked for a number, where strict "
+        "wants `####` nevertheless. The rule agreed with 65 % of set 1 before that was read, and was mended with it; "
+        "set 2 was read afterwards. A model that does not stop repeats its number here until it is cut off.",
+        "",
+        later,
         "",
         "## Accuracy by rule, in percent",
         "",
