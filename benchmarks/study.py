@@ -1,11 +1,13 @@
 """The published study, in parts: one real model on GSM8K, trained five ways, asked with and without its template.
 
-    python benchmarks/study.py run PART ... --model DIR --source DIR --outputs DIR [--dry]
+    python benchmarks/study.py run PART ... --model DIR --source DIR --outputs DIR [--at-once N] [--seconds S] [--dry]
     python benchmarks/study.py page OUTPUTS ... [--to docs/results/qwen2.5-coder-0.5b-gsm8k] [--html]
 
 A part is one or two commands of chattpl, as `PARTS` has them. Where a part is run does not matter, nor in how many
 pieces: `page` joins what OUTPUTS hold, without weights, writes reports, tables and pictures, and packs the finished
 cells into `cells.tar.xz`. Unpacked into the outputs of another machine, they are not done again there.
+With `--at-once` each model of a part is a command of its own, N of them run at a time on each GPU, and when S seconds
+are over those that run are interrupted: the same command goes on from their checkpoints.
 DIR are the folders of the model and of GSM8K's `train.jsonl` and `test.jsonl`; without them both come from the hub.
 """
 
@@ -26,6 +28,7 @@ from typing import Any
 
 from commands import ROOT, add_study_options, start, study_overrides
 from sections import made_with
+from side_by_side import Piece, side_by_side
 
 from chattpl.report import write_report
 
@@ -94,8 +97,32 @@ def said(own: tuple[str, ...]) -> list[str]:
     return ["-m", *own, HELD_OUT]
 
 
+def pieces_of(name: str, options: argparse.Namespace) -> Iterator[Piece]:
+    """A command for each model of a part: the experiments, and the values of what else is swept beside the format."""
+    for arguments in commands_of(PARTS[name], options):
+        swept = [each for each in arguments if each.startswith("experiment=")]
+        for experiment in swept[0].partition("=")[2].split(",") if swept else [""]:
+            own = [f"experiment={experiment}" if each in swept else each for each in arguments]
+            yield Piece("-".join([name, experiment]) if experiment else name, own)
+
+
+def run_at_once(options: argparse.Namespace) -> int:
+    """Run the models of the parts side by side; 1 if not every command ended well."""
+    pieces = [piece for name in options.parts for piece in pieces_of(name, options)]
+    if options.dry:
+        print(*(shlex.join(["chattpl", *piece.arguments]) for piece in pieces), sep="\n")
+        return 0
+    done = 0
+    for ended in side_by_side(pieces, options.at_once, options.seconds, options.outputs / "logs"):
+        print(f"{ended.name}: status {ended.status} after {ended.seconds:.0f} s", flush=True)
+        done += ended.status == 0
+    return int(done < len(pieces))
+
+
 def run(options: argparse.Namespace) -> int:
     """Type the commands of each part, and note how long each took; the status of the first that fails."""
+    if options.at_once:
+        return run_at_once(options)
     for name in options.parts:
         part = PARTS[name]
         if part.needs and not options.dry:
@@ -252,6 +279,8 @@ def main() -> int:
     runs = verbs.add_parser("run")
     runs.add_argument("parts", nargs="+", choices=tuple(PARTS))
     runs.add_argument("--outputs", type=Path, default=Path("outputs"))
+    runs.add_argument("--at-once", type=int, metavar="N", help="commands at a time on each GPU")
+    runs.add_argument("--seconds", type=float, default=float("inf"), metavar="S")
     runs.add_argument("--dry", action="store_true", help="only print the commands")
     add_study_options(runs)
     runs.set_defaults(do=run, config=CONFIG, task="gsm8k")
