@@ -105,9 +105,11 @@ def _counts(result: Result) -> tuple[int, int, int]:
 
 def gaps(study: Study) -> list[tuple[str, str, str, Gap]]:
     """The gap of each contrast whose two cells can be read: group, the two formats, and the gap."""
+    groups: dict[str, dict[str, Sequence[Result] | None]] = {}
+    for cell in study.cells:
+        groups.setdefault(cell.group, {})[cell.format] = study.results.get(cell.name)
     found = []
-    for group in dict.fromkeys(cell.group for cell in study.cells):
-        members = {cell.format: study.results.get(cell.name) for cell in study.cells if cell.group == group}
+    for group, members in groups.items():
         for first, second in itertools.combinations([name for name in study.formats if name in members], 2):
             one, other = members[first], members[second]
             gap = split_gap(one, other) if one and other else None
