@@ -16,7 +16,9 @@ from xml.etree import ElementTree
 import pandas
 import pytest
 from markdown_it import MarkdownIt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from PIL import Image
 
 from chattpl.errors import UserError
@@ -565,11 +567,16 @@ def three_models(tmp_path: Path) -> Study:
     return Study.read(tmp_path / "s")
 
 
+def row_labels(ax: Axes) -> list[Text]:
+    """What is written left of the axes."""
+    return [text for text in ax.texts if text.get_horizontalalignment() == "right"]
+
+
 def field_texts(figure: Figure) -> dict[tuple[int, int], str]:
     """What stands in each field, by row and column."""
-    return {
-        (int(text.get_position()[1]), int(text.get_position()[0])): text.get_text() for text in figure.axes[0].texts
-    }
+    [ax] = figure.axes
+    texts = [text for text in ax.texts if text not in row_labels(ax)]
+    return {(int(text.get_position()[1]), int(text.get_position()[0])): text.get_text() for text in texts}
 
 
 def framed_fields(figure: Figure) -> set[tuple[int, int]]:
@@ -578,7 +585,7 @@ def framed_fields(figure: Figure) -> set[tuple[int, int]]:
 
 def test_the_heat_map_has_a_row_for_each_model_and_a_column_for_each_format_in_order(three_models):
     [ax] = accuracy_heatmap(three_models).axes
-    assert [label.get_text() for label in ax.get_yticklabels()] == ["sft_chat_template", "grpo_no_chat", "base"]
+    assert [label.get_text() for label in row_labels(ax)] == ["sft_chat_template", "grpo_no_chat", "base"]
     assert [label.get_text() for label in ax.get_xticklabels()] == ["chat", "raw"]
 
 

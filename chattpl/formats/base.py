@@ -153,7 +153,8 @@ class Format(ABC):
         """
         asked = self._instructed(question)
         hide, encode = self.encoder.shield(asked, *self._shown)
-        return encode(self._prompt_text(self._hidden_shots(hide), hide(asked)))
+        [ids] = encode(self._prompt_text(self._hidden_shots(hide), hide(asked)))
+        return ids
 
     def reference_ids(self, question: str) -> list[int] | None:
         """The same prompt made independently of this package, to compare with; None where there is no such way."""
@@ -173,7 +174,7 @@ class Format(ABC):
         full_text = self._full_text(shots, hide(asked), hide(answer))
         if not full_text.startswith(prompt_text):
             raise UserError(self._text_differs(prompt_text, full_text))
-        prompt_ids, ids = encode(prompt_text), encode(full_text)
+        prompt_ids, ids = encode(prompt_text, full_text)
         if ids[: len(prompt_ids)] != prompt_ids:
             raise UserError(self._ids_differ(prompt_ids, ids))
         return Example(prompt_ids, ids[len(prompt_ids) :])
@@ -189,8 +190,7 @@ class Format(ABC):
         for number, shot in enumerate(self._shots, start=1):
             try:
                 hide, encode = self.encoder.shield(*shot)
-                for text in shot:
-                    encode(hide(text))
+                encode(*map(hide, shot))
             except UserError as error:
                 raise UserError(f"format {self.name}: worked example {number}: {error}") from error
 

@@ -35,8 +35,8 @@ class Encoder:
         """The first special token spelt in `text`."""
         return self._pattern.search(text)
 
-    def shield(self, *contents: str) -> tuple[Callable[[str], str], Callable[[str], list[int]]]:
-        """Two functions for texts that hold `contents`: hide the special tokens in a content, and encode a text.
+    def shield(self, *contents: str) -> tuple[Callable[[str], str], Callable[..., list[list[int]]]]:
+        """Two functions for texts that hold `contents`: hide the special tokens in a content, and encode texts.
 
         The hidden form replaces each special token's text by characters that no content holds, so that a template
         can be applied to it and the template's text distinguished from the content's.
@@ -52,28 +52,32 @@ class Encoder:
         hidden = {name: f"{mark}{index}{mark}" for index, name in enumerate(self._special)}
         return (
             lambda content: self._pattern.sub(lambda match: hidden[match[0]], content),
-            lambda text: self._encode_hidden(text, {form: name for name, form in hidden.items()}),
+            lambda *texts: [self._encode_hidden(text, {form: name for name, form in hidden.items()}) for text in texts],
         )
 
-    def encode(self, text: str) -> list[int]:
-        """Encode a text without hostile content, with exactly one BOS where the tokenizer sets one.
+    def encode(self, *texts: str) -> list[list[int]]:
+        """Encode texts without hostile content, each with exactly one BOS where the tokenizer sets one.
+
+        A call of a tokenizer takes long beside the encoding itself, so one encodes all of them.
 
         Raises:
             UserError: the tokenizer reads as a special token what spells none, such as a character that it does
                 not know.
         """
-        ids = self._plain_ids(text)
+        return [self._checked(text, ids) for text, ids in zip(texts, self._plain_ids(texts), strict=True)]
+
+    def _plain_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        ids: list[list[int]] = self.tokenizer(list(texts), add_special_tokens=False).input_ids
+        return ids
+
+    def _checked(self, text: str, ids: list[int]) -> list[int]:
         if self._count_special(ids) > len(self._pattern.findall(text)):
-            found = next((char for char in text if self._count_special(self._plain_ids(char))), None)
+            found = next((char for char in text if self._count_special(self._plain_ids([char])[0])), None)
             what = "another spelling of a special token" if found is None else f"the character {found!r}"
             raise UserError(
                 f"a sample holds {what}, which this tokenizer reads as a special token: change or drop that sample"
             )
         return self.with_bos(ids)
-
-    def _plain_ids(self, text: str) -> list[int]:
-        ids: list[int] = self.tokenizer(text, add_special_tokens=False).input_ids
-        return ids
 
     def with_bos(self, ids: list[int]) -> list[int]:
         """The ids with exactly one BOS before them, where the tokenizer sets one."""
@@ -83,7 +87,7 @@ class Encoder:
         """Encode the pieces between the template's special tokens, each as plain text."""
         hidden = _any_of(spelt)
         neutral = hidden.sub("x", text)
-        expected = self.encode(neutral)
+        [expected] = self.encode(neutral)
         ids = self._pieces(text, lambda piece: hidden.sub(lambda match: spelt[match[0]], piece))
         if self._pieces(neutral, str) != expected or self._count_special(ids) != self._count_special(expected):
             names = ", ".join(sorted({repr(spelt[form]) for form in hidden.findall(text)}))

@@ -11,10 +11,13 @@ from matplotlib.lines import Line2D
 from chattpl.report.canvas import (
     ERROR_COLOUR,
     FEW_ROWS,
+    WITHIN,
     Look,
     cell_rows,
+    draw_bars,
     errors,
     format_patches,
+    label_rows,
     legend_beside,
     new_figure,
     percent_axis,
@@ -44,8 +47,8 @@ def accuracy_bar(study: Study) -> Figure:
     for name in study.formats:
         chosen = rows[rows["eval_format"] == name]
         _draw_bars(ax, chosen, list(places[chosen.index]), study.looks[name], 0.75, min(shown.font, 8), _right(rows))
-    _finish_bars(ax, shown.labels, rows, f"Accuracy, best first{study.over_seeds}")
-    ax.tick_params(axis="y", labelsize=shown.font)
+    label_rows(ax, shown.labels, shown.font)
+    _finish_bars(ax, len(rows), rows, f"Accuracy, best first{study.over_seeds}")
     legend_beside(ax, format_patches(study.formats, study.looks) + _on_the_bars(rows))
     return figure
 
@@ -63,7 +66,8 @@ def accuracy_grouped(study: Study) -> Figure:
         offset = (number - (len(formats) - 1) / 2) * 0.8 / len(formats)
         places = [models.index(model) + offset for model in chosen["model"]]
         _draw_bars(ax, chosen, places, study.looks[name], 0.74 / len(formats), font, _right(rows))
-    _finish_bars(ax, labels, rows, f"Accuracy by model and evaluation format{study.over_seeds}")
+    label_rows(ax, labels)
+    _finish_bars(ax, len(labels), rows, f"Accuracy by model and evaluation format{study.over_seeds}")
     legend_beside(ax, format_patches(formats, study.looks) + _on_the_bars(rows))
     return figure
 
@@ -72,23 +76,23 @@ def _draw_bars(
     ax: Axes, rows: pandas.DataFrame, places: Sequence[float], look: Look, height: float, font: float, right: float
 ) -> None:
     """Bars with intervals, figures and the lines of the untrained model, on an axis that ends at `right`."""
-    ax.barh(places, rows["accuracy"], height=height, **look.patch())
+    draw_bars(ax, places, rows["accuracy"].to_numpy(), height, look.patch(), left=0)
     # A figure stands beside the interval, which crosses the bar's end, and beside a line that it would stand on.
     ax.errorbar(rows["accuracy"], places, xerr=errors(rows), fmt="none", ecolor=ERROR_COLOUR, elinewidth=1, capsize=2)
+    text: dict[str, Any] = {"textcoords": "offset points", "va": "center", "fontsize": font, **WITHIN}
     for place, (accuracy, high, base) in zip(places, rows[["accuracy", "ci_high", "base"]].to_numpy(), strict=True):
         beside = base if high <= base < high + FIGURE_SHARE * right else high
-        ax.annotate(percent(accuracy), (beside, place), (5, 0), textcoords="offset points", va="center", fontsize=font)
+        ax.annotate(percent(accuracy), (beside, place), (5, 0), **text)
     ends = [[place + side * height / 2 for place in places] for side in (-1, 1)]
-    for place, accuracies in zip(places, rows["seeds"], strict=True):
-        ax.plot(accuracies, [place] * len(accuracies), **SEED)
+    seeds = pandas.Series(list(rows["seeds"]), places, dtype=object).explode().dropna()
+    ax.plot(seeds, seeds.index, **SEED)
     for line in BASE:
         ax.vlines(rows["base"], *ends, **line)
 
 
-def _finish_bars(ax: Axes, labels: list[str], rows: pandas.DataFrame, title: str) -> None:
+def _finish_bars(ax: Axes, count: int, rows: pandas.DataFrame, title: str) -> None:
     right = _right(rows)
-    ax.set_yticks(range(len(labels)), labels)
-    ax.set_ylim(len(labels) - 0.45, -0.55)
+    ax.set_ylim(count - 0.45, -0.55)
     ax.set_xlim(0, right)
     ax.set_xticks([tick for tick in ax.get_xticks() if tick <= min(1.0, right)])
     ax.set_xlabel("accuracy (%), with 95 % interval")

@@ -16,11 +16,11 @@ import pandas
 import seaborn
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
-from matplotlib.backend_bases import RendererBase
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.backends.backend_svg import RendererSVG
+from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.transforms import Bbox
 
 from chattpl.report.text import wrap
 
@@ -32,29 +32,13 @@ ERROR_COLOUR = "0.25"
 LINE_INCHES = 0.19  # of a label
 FEW_ROWS = 60
 CELL_WIDTH = 42  # characters of a cell's label
+LABEL_FONT = 9.9
+LABEL_GAP = 9.5  # points between a row and its label
+WITHIN: dict[str, Any] = {"in_layout": False}  # text within the axes: the figure's edges are found without measuring it
+# The kinds of files, with metadata by which two files of one figure are equal.
+FILES: dict[str, dict[str, Any]] = {"png": {}, "svg": {"Date": None}}
 HATCHES = ("", "///", "...", "xxx", "\\\\\\", "---", "+++", "ooo", "|||", "**")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", "p", ">", "*", "h")
-
-
-@dataclass(frozen=True)
-class FileKind:
-    """A kind of file that figures are written as.
-
-    Attributes:
-        dpi: at which lengths and text are measured.
-        renderer: makes what measures text.
-        metadata: that would make two files of the same figure differ.
-    """
-
-    dpi: int
-    renderer: Callable[[Figure], RendererBase]
-    metadata: dict[str, Any]
-
-
-FILES = {
-    "png": FileKind(DPI, lambda figure: FigureCanvasAgg(figure).get_renderer(), {}),
-    "svg": FileKind(72, lambda figure: RendererSVG(*figure.bbox.size, io.StringIO()), {"Date": None}),
-}
 
 
 @dataclass(frozen=True)
@@ -89,7 +73,9 @@ def draw_files(draw: Callable[[Any], Figure], study: Any) -> dict[str, bytes]:
     # Ticks and labels are made as late as when the file is, so that stands within the style too.
     with matplotlib.rc_context(_style()):
         figure = draw(study)
-        return {suffix: _content(figure, suffix) for suffix in FILES}
+        # Those of bbox_inches="tight"; to find them matplotlib would go through a whole drawing first, for each file.
+        edges = figure.get_tightbbox().padded(MARGIN)  # no label is cut
+        return {suffix: _content(figure, suffix, edges) for suffix in FILES}
 
 
 def new_figure(
@@ -97,7 +83,7 @@ def new_figure(
 ) -> tuple[Figure, list[Axes]]:
     """A figure and its axes, each of that many inches and `gap` apart, row by row."""
     size = (width * columns + gap * (columns - 1), height * rows + gap * (rows - 1))
-    figure = Figure(figsize=size)
+    figure = Figure(figsize=size, dpi=DPI)
     FigureCanvasAgg(figure)
     # The axes fill the figure and the labels stand outside it: however long they are, they take nothing from the axes.
     edges = {"left": 0, "right": 1, "bottom": 0, "top": 1, "wspace": gap / width, "hspace": gap / height}
@@ -130,10 +116,26 @@ def cell_rows(names: Sequence[str], row_inches: float) -> Rows:
     """The rows for these labels."""
     if len(names) <= FEW_ROWS:
         labels = [wrap(name, CELL_WIDTH) for name in names]
-        return Rows(labels, rows_height(labels, row_inches), 9.9)
+        return Rows(labels, rows_height(labels, row_inches), LABEL_FONT)
     labels = [wrap(name, 4 * CELL_WIDTH) for name in names]
     lines = max(label.count("\n") + 1 for label in labels)
     return Rows(labels, len(labels) * (0.05 + 0.11 * lines), 6.5)
+
+
+def label_rows(ax: Axes, labels: Sequence[str], font: float = LABEL_FONT, first: float = 0) -> None:
+    """Write a label left of each row, the first of which is at `first`; as ticks they would be measured many times."""
+    ax.set_yticks([])
+    transform, vertical, horizontal = ax.get_yaxis_text1_transform(LABEL_GAP)
+    for place, label in enumerate(labels):
+        ax.text(0, first + place, label, transform=transform, va=vertical, ha=horizontal, fontsize=font)
+
+
+def draw_bars(ax: Axes, places: Sequence[float], widths: Any, height: float, look: dict[str, Any], left: Any) -> None:
+    """Horizontal bars that begin at `left`, as one artist: matplotlib's own are one each, which is slow for many."""
+    starts, middles = numpy.broadcast_to(left, len(places)), numpy.asarray(places)
+    x = numpy.stack([starts, starts + widths, starts + widths, starts], axis=1)
+    y = middles[:, None] + height / 2 * numpy.array([-1, -1, 1, 1])
+    ax.add_collection(PolyCollection(numpy.stack([x, y], axis=2), **look))
 
 
 def errors(rows: pandas.DataFrame) -> Any:
@@ -190,12 +192,7 @@ def _style() -> Any:  # a dictionary; matplotlib's types list every key, and sea
     }
 
 
-def _content(figure: Figure, suffix: str) -> bytes:
-    """The figure with all that reaches beyond its edges, so that no label is cut."""
+def _content(figure: Figure, suffix: str, edges: Bbox) -> bytes:
     buffer = io.BytesIO()
-    kind = FILES[suffix]
-    figure.set_dpi(kind.dpi)
-    # Those of bbox_inches="tight"; to find them matplotlib would go through a whole drawing first.
-    edges = figure.get_tightbbox(kind.renderer(figure)).padded(MARGIN)
-    figure.savefig(buffer, format=suffix, dpi=DPI, bbox_inches=edges, metadata=kind.metadata)
+    figure.savefig(buffer, format=suffix, dpi=DPI, bbox_inches=edges, metadata=FILES[suffix])
     return buffer.getvalue()

@@ -6,17 +6,16 @@ from typing import Any
 
 import pandas
 
-from chattpl.report.arms import Answers, arms_of, common_seeds
+from chattpl.report.arms import Answers, Arm, arms_of, common_seeds
 from chattpl.report.collect import Cell, writable
 from chattpl.report.families import FAMILIES, Contrast
 from chattpl.report.stats import PairedComparison, holm, interaction, paired_comparison
 
 
-def compare(cells: Sequence[Cell], families: Iterable[str], answers: Answers | None = None) -> list[Contrast]:
-    """All contrasts of these families, in the cells' order; `answers` are those of the cells."""
-    arms, read = arms_of(cells), answers or Answers(cells)
+def compare(arms: Sequence[Arm], families: Iterable[str], answers: Answers) -> list[Contrast]:
+    """All contrasts of these families, in the arms' order; `answers` are those of their cells."""
     declared = [
-        _compare(contrast, read)
+        _compare(contrast, answers)
         for name in FAMILIES
         if name in set(families)
         for contrast in FAMILIES[name].declare(arms)
@@ -26,7 +25,7 @@ def compare(cells: Sequence[Cell], families: Iterable[str], answers: Answers | N
 
 def compare_formats(cells: Sequence[Cell]) -> list[Contrast]:
     """The formats of each model against each other."""
-    return compare(cells, ["formats"])
+    return compare(arms_of(cells), ["formats"], Answers(cells))
 
 
 def rules_of(compared: Iterable[Any]) -> list[str]:

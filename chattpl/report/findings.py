@@ -40,5 +40,5 @@ def find(cells: Sequence[Cell], settings: ReportConfig | None = None, samples: S
     """
     families = [name for name in FAMILIES if settings is None or name in settings.families]
     arms, answers = arms_of(cells), Answers(cells, samples)
-    contrasts = compare(cells, families, answers)
+    contrasts = compare(arms, families, answers)
     return Findings(answers, arms, families, contrasts, pool_seeds(arms, answers), spreads_of(arms, answers))

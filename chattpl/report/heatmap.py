@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
-from chattpl.report.canvas import legend_beside, new_figure, readable_text, rows_height
+from chattpl.report.canvas import WITHIN, label_rows, legend_beside, new_figure, readable_text, rows_height
 from chattpl.report.study import Study
 from chattpl.report.text import printable, wrap
 
@@ -49,9 +49,9 @@ def _percentages(study: Study) -> pandas.DataFrame:
 def _draw_fields(ax: Axes, table: pandas.DataFrame) -> None:
     low, high = _colour_range(table)
     look = {"cmap": COLOURS, "vmin": low, "vmax": high, "linewidths": 1, "linecolor": "white", "cbar": False}
-    text = {"annot": True, "fmt": ".1f", "annot_kws": {"size": 9}, "xticklabels": False, "yticklabels": False}
+    text = {"annot": True, "fmt": ".1f", "annot_kws": {"size": 9, **WITHIN}}
     ax.set_facecolor(MISSING)  # what the mask leaves open
-    seaborn.heatmap(table, mask=table.isna(), ax=ax, **look, **text)
+    seaborn.heatmap(table, mask=table.isna(), ax=ax, xticklabels=False, yticklabels=False, **look, **text)
     readable_text(ax)
 
 
@@ -77,7 +77,7 @@ def _label(ax: Axes, models: list[str], formats: list[str]) -> None:
     upright = max(map(len, formats)) <= LONGEST_UPRIGHT
     names = formats if upright else [wrap(name) for name in formats]
     ax.set_xticks([column + 0.5 for column in range(len(names))], names, rotation=0 if upright else 90)
-    ax.set_yticks([row + 0.5 for row in range(len(models))], models, rotation=0)
+    label_rows(ax, models, first=0.5)
     ax.set(xlabel="eval.format", ylabel="")
     ax.grid(visible=False)
 

@@ -47,10 +47,10 @@ def label_cells(cells: Sequence[Cell]) -> Labels:
     groups = {cell.group: _model_label(cell.summary, spelt) for cell in cells}
     models = _distinct(groups)
     names = _distinct({cell.name: f"{models[cell.group]} in {cell.format}" for cell in cells})
-    trained = {
-        model: min((models[cell.group] for cell in cells if cell.model == model), key=len)
-        for model in dict.fromkeys(cell.model for cell in cells)
-    }
+    trained: dict[str, str] = {}
+    for cell in cells:
+        label = models[cell.group]
+        trained[cell.model] = min(trained.get(cell.model, label), label, key=len)
     conditions = _common_conditions(cells)
     said = {key: value for key, value in common.items() if key != "engine.name" or "engine" not in conditions}
     return Labels(models, names, trained, {**conditions, **said})

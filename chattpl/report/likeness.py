@@ -32,8 +32,10 @@ def _differences(cells: list[Cell]) -> Iterator[str]:
     yield from _difference("The grader", cells, [short(cell.summary.grader) for cell in cells])
     yield from _conditions("evaluation", [(cell, cell.summary) for cell in cells])
     yield from _conditions("training", [(cell, cell.training) for cell in cells if cell.training])
-    for name in sorted({cell.model for cell in cells}):
-        asked = [cell for cell in cells if cell.model == name]
+    models: dict[str, list[Cell]] = {}
+    for cell in cells:
+        models.setdefault(cell.model, []).append(cell)
+    for name, asked in sorted(models.items()):
         prints = [short(cell.summary.weights or "") for cell in asked]
         yield from _difference(f"The training run of {escape(name)}", asked, prints)
     for package in packages(cells):

@@ -1,10 +1,24 @@
 """What became of each cell's answers, as stacked bars."""
 
+from typing import Any
+
+import numpy
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from chattpl.report.canvas import FEW_ROWS, HATCHES, Look, cell_rows, legend_beside, new_figure, percent_axis
+from chattpl.report.canvas import (
+    FEW_ROWS,
+    HATCHES,
+    WITHIN,
+    Look,
+    cell_rows,
+    draw_bars,
+    label_rows,
+    legend_beside,
+    new_figure,
+    percent_axis,
+)
 from chattpl.report.split import KINDS, split_shown
 from chattpl.report.study import Study
 from chattpl.report.text import NONE
@@ -27,12 +41,12 @@ def answer_split(study: Study) -> Figure:
     shares = [split_shown(study, shown) for shown in study.shown]
     for place, share in enumerate(shares):
         _write_shares(ax, place, share, min(rows.font, 8))
-    left = [0.0] * len(shares)
+    left = numpy.zeros(len(shares))
     for kind in KINDS:
-        widths = [share.get(kind, 0.0) for share in shares]
-        ax.barh(range(len(shares)), widths, left=left, height=0.8, **LOOKS[kind].patch(linewidth=0.5))
-        left = [start + width for start, width in zip(left, widths, strict=True)]
-    ax.set_yticks(range(len(shares)), rows.labels, fontsize=rows.font)
+        widths = numpy.array([share.get(kind, 0.0) for share in shares])
+        draw_bars(ax, range(len(shares)), widths, 0.8, LOOKS[kind].patch(linewidth=0.5), left)
+        left += widths
+    label_rows(ax, rows.labels, rows.font)
     ax.set(
         ylim=(len(shares) - 0.5, -0.5),
         xlim=(0, 1),
@@ -49,11 +63,11 @@ def answer_split(study: Study) -> Figure:
 def _write_shares(ax: Axes, place: int, shares: dict[str, float], font: float) -> None:
     """The percentage on each part of a bar that has room for it."""
     box = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none"}
+    middle: dict[str, Any] = {"ha": "center", "va": "center", **WITHIN}
     start = 0.0
     for share in shares.values():
         if share >= LEAST_LABELLED:
-            text = f"{100 * share:.0f}"
-            ax.text(start + share / 2, place, text, ha="center", va="center", fontsize=font, bbox=box)
+            ax.text(start + share / 2, place, f"{100 * share:.0f}", fontsize=font, bbox=box, **middle)
         start += share
     if not start:
         ax.text(0.01, place, f"{NONE} results.json cannot be read", va="center", fontsize=font)

@@ -11,7 +11,15 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from chattpl.report.arms import Arm, common_seeds
-from chattpl.report.canvas import CELL_WIDTH, legend_beside, new_figure, readable_text, rows_height, say_instead
+from chattpl.report.canvas import (
+    CELL_WIDTH,
+    WITHIN,
+    legend_beside,
+    new_figure,
+    readable_text,
+    rows_height,
+    say_instead,
+)
 from chattpl.report.sentences import SIGNIFICANT
 from chattpl.report.stats import PairedComparison, holm, paired_comparison
 from chattpl.report.study import Study
@@ -43,7 +51,7 @@ def paired_matrix(study: Study) -> Figure:
     most = max(numpy.nanmax(numpy.abs(values)), 1)
     ax.set_facecolor("0.93")
     look = {"cmap": COLOURS, "vmin": -most, "vmax": most, "cbar": False, "linewidths": 1, "linecolor": "white"}
-    text = {"annot": texts, "fmt": "", "annot_kws": {"size": 8}}
+    text = {"annot": texts, "fmt": "", "annot_kws": {"size": 8, **WITHIN}}
     seaborn.heatmap(pandas.DataFrame(values), ax=ax, mask=numpy.isnan(values), **look, **text)
     readable_text(ax)
     ax.set_xticks([place + 0.5 for place in range(len(arms))], labels, rotation=90)

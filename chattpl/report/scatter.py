@@ -55,15 +55,17 @@ def _draw_points(
     number: dict[str, Any] = {"weight": "bold"} if few else {"fontsize": 7}
     pairs = rows[rows["eval_format"] == other].merge(rows[rows["eval_format"] == first], on="model")
     places = _places(pairs, 72 * ax.bbox.width / ax.figure.dpi / (bounds[1] - bounds[0]))
-    for (_, pair), place in zip(pairs.iterrows(), places, strict=True):
-        x, y = (pandas.DataFrame([_side(pair, side)]) for side in ("_x", "_y"))
-        look = _look(study, pair["train_format_x"])
+    for train_format, alike in pairs.groupby("train_format_x", dropna=False, sort=False):
+        x, y = (_side(alike, side) for side in ("_x", "_y"))
+        look = _look(study, train_format)
         bars: dict[str, Any] = {"elinewidth": 1, "capsize": 2} if few else {"elinewidth": 0.4}
         ax.errorbar(x["accuracy"], y["accuracy"], xerr=errors(x), yerr=errors(y), **bars, **look)
-        if pandas.isna(pair["train_format_x"]):
+        if pandas.isna(train_format):
             line: dict[str, Any] = {"color": look["color"], "linestyle": ":", "linewidth": 1.3, "zorder": 1}
-            ax.axvline(pair["accuracy_x"], **line)
-            ax.axhline(pair["accuracy_y"], **line)
+            for across, up in zip(x["accuracy"], y["accuracy"], strict=True):
+                ax.axvline(across, **line)
+                ax.axhline(up, **line)
+    for (_, pair), place in zip(pairs.iterrows(), places, strict=True):
         # Numbers, explained in the legend: names beside the points would lie on each other.
         label, at = str(models.index(pair["model"]) + 1), (pair["accuracy_x"], pair["accuracy_y"])
         middle: dict[str, Any] = {"ha": "center", "va": "center", "textcoords": "offset points"}
@@ -91,8 +93,8 @@ def _places(pairs: pandas.DataFrame, scale: float) -> list[tuple[int, int]]:
     return chosen
 
 
-def _side(pair: pandas.Series, side: str) -> dict[str, float]:
-    return {key: pair[key + side] for key in ("accuracy", "ci_low", "ci_high")}
+def _side(pairs: pandas.DataFrame, side: str) -> pandas.DataFrame:
+    return pandas.DataFrame({key: pairs[key + side] for key in ("accuracy", "ci_low", "ci_high")})
 
 
 def _look(study: Study, train_format: Any) -> dict[str, Any]:

@@ -105,7 +105,7 @@ def _of_family(study: Study, family: str) -> Iterator[Contrast]:
 
 
 def _has(side: Side, cell: Cell) -> bool:
-    return any(cell in arm.cells.values() for arm in side)
+    return any(arm.cells.get(cell.summary.seed) is cell for arm in side)
 
 
 def _beats(found: PairedComparison, sign: int) -> bool:
