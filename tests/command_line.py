@@ -13,7 +13,7 @@ from chattpl import main
 
 @dataclass(frozen=True)
 class Ended:
-    """How a command ended: its exit status, what it printed, and its time in seconds."""
+    """How a command ended: its exit status, what it printed, and the seconds of processor time that it took."""
 
     status: int
     out: str
@@ -23,7 +23,7 @@ class Ended:
 
 def command(*arguments: str, cwd: Path) -> Ended:
     """`python -m chattpl.main ARGUMENTS` in the folder `cwd`."""
-    out, err, status, began = io.StringIO(), io.StringIO(), 0, time.monotonic()
+    out, err, status, began = io.StringIO(), io.StringIO(), 0, time.process_time()
     with (
         contextlib.chdir(cwd),
         mock.patch.object(sys, "argv", ["chattpl", *arguments]),
@@ -34,4 +34,4 @@ def command(*arguments: str, cwd: Path) -> Ended:
             main.main()
         except SystemExit as end:
             status = int(end.code or 0)
-    return Ended(status, out.getvalue(), err.getvalue(), time.monotonic() - began)
+    return Ended(status, out.getvalue(), err.getvalue(), time.process_time() - began)

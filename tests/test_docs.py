@@ -87,9 +87,8 @@ def run(line: str, folder: Path) -> None:
         run_chattpl(["-sc", "install=bash"], folder)
     elif name == "pip":
         check_extra(arguments[-1])
-    elif name in ("mkdir", "rsync"):
-        assert shutil.which(name), f"needs {name} (apt-get install {name})"
-        subprocess.run([name, *arguments], cwd=folder, check=True)
+    elif name in ("mkdir", "tar"):
+        subprocess.run(line, shell=True, cwd=folder, check=True)
     else:
         assert line in ("source .venv/bin/activate", "tests/run.sh"), f"no test runs this: {line}"
 

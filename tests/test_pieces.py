@@ -23,7 +23,7 @@ def original(micro, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def copy(original, tmp_path) -> Path:
-    """A copy of it without weights, in another folder: `rsync -a --exclude '*.safetensors'`."""
+    """A copy of it without weights, in another folder."""
     shutil.copytree(original, tmp_path / "copy", ignore=shutil.ignore_patterns(WEIGHTS))
     return tmp_path / "copy"
 

@@ -81,7 +81,6 @@ def batching(
 ) -> Batching:
     """The largest micro-batches that fit on the device, beside what is there. Checkpointing only where it must be.
 
-
     Args:
         model: loaded, not yet on the device.
         job: may ask for checkpointing, or for none.
@@ -111,11 +110,9 @@ def batching(
                 "%d ranks, each with its share of %s, and in a step with %s",
                 ranks.count(), shared, "all weights" if chosen.whole else "the weights of a layer",
             )  # fmt: skip
-    logger.info(
-        "micro-batches of up to %d tokens, %s checkpointing, in %.0f GiB%s",
-        chosen.tokens, "with" if chosen.checkpointing else "without", memory / GIB,
-        ", the engine's included, which stays awake" if chosen.awake else "",
-    )  # fmt: skip
+    how = f"with{'' if chosen.checkpointing else 'out'} checkpointing"
+    awake = ", the engine's included, which stays awake" if chosen.awake else ""
+    logger.info("micro-batches of up to %d tokens, %s, in %.0f GiB%s", chosen.tokens, how, memory / GIB, awake)
     return chosen
 
 
