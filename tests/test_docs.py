@@ -19,7 +19,8 @@ from conftest import MICRO_CONFIG, ROOT, SHARED
 from chattpl import hydra_app
 
 DOCS = ROOT / "docs"
-PAGES = [*sorted(DOCS.rglob("*.md")), ROOT / "README.md"]
+RESULTS = DOCS / "results"  # pages of a script, which ran the commands that they hold
+PAGES = [*sorted(page for page in DOCS.rglob("*.md") if RESULTS not in page.parents), ROOT / "README.md"]
 BLOCK = re.compile(r"^```(\w+)(?: title=\"([^\"\n]+)\")?\n(.*?)^```", flags=re.MULTILINE | re.DOTALL)
 MATRIX = ["-m", "experiment=glob(*)", "eval.format=chat,raw"]
 # What does not run here: another machine's launcher, a model that would be downloaded, a folder of the reader's.
