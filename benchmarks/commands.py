@@ -32,10 +32,16 @@ class Done:
     peak_gib: float | None
 
 
-def start(arguments: list[str], **options: Any) -> subprocess.Popen:
-    """`python -m chattpl.main ARGUMENTS` on this checkout, wherever the process stands; `options` are Popen's."""
+def start(arguments: list[str], extra: dict[str, str] | None = None, **options: Any) -> subprocess.Popen:
+    """`python -m chattpl.main ARGUMENTS` on this checkout, wherever the process stands.
+
+    Args:
+        arguments: of the command.
+        extra: variables of its environment beside this process' own.
+        options: Popen's.
+    """
     command = [sys.executable, "-m", "chattpl.main", *arguments]
-    return subprocess.Popen(command, env=environment(), **options)
+    return subprocess.Popen(command, env={**environment(), **(extra or {})}, **options)
 
 
 def environment() -> dict[str, str]:

@@ -126,24 +126,19 @@ def read_labels(path: Path, outputs: dict[str, dict[int, dict]]) -> list[Label]:
         for row in csv.DictReader(file):
             output = outputs[row["cell"]][int(row["index"])]["output"]
             assert hashlib.sha256(output.encode()).hexdigest().startswith(row["sha256"]), "a label of another output"
-            number = None if row["answer"] == "none" else Fraction(row["answer"])
-            labels.append(Label(row["cell"], row["chosen"], row["set"], output, number))
+            labels.append(Label(row["cell"], row["chosen"], row["set"], output, number_of(row["answer"])))
     return labels
 
 
 def read_number_labels(path: Path) -> list[Label]:
     """The labels that hold their texts: answers that were to end in a bare number."""
     rows = map(json.loads, path.read_text(encoding="utf-8").splitlines())
-    return [
-        Label(
-            row["cell"],
-            row["chosen"],
-            str(row["set"]),
-            row["output"],
-            None if row["answer"] == "none" else Fraction(row["answer"]),
-        )
-        for row in rows
-    ]
+    return [Label(row["cell"], row["chosen"], str(row["set"]), row["output"], number_of(row["answer"])) for row in rows]
+
+
+def number_of(answer: str) -> Fraction | None:
+    """What a label says."""
+    return None if answer == "none" else Fraction(answer)
 
 
 # --- the tables

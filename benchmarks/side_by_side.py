@@ -1,6 +1,5 @@
 """Several commands of chattpl at once on the GPUs of a machine, the first ones first, until the time is over."""
 
-import os
 import signal
 import subprocess
 import time
@@ -9,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from commands import start
+
+from chattpl.generation.cards import VISIBLE, visible_cards
 
 
 @dataclass(frozen=True)
@@ -28,15 +29,6 @@ class Ended:
     seconds: float
 
 
-def gpus() -> int:
-    """How many GPUs the machine has; 1 where it has none, since then the commands share its CPU."""
-    try:
-        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=True).stdout
-    except (OSError, subprocess.CalledProcessError):
-        return 1
-    return max(1, sum(line.startswith("GPU ") for line in listed.splitlines()))
-
-
 def side_by_side(pieces: Sequence[Piece], at_once: int, seconds: float, logs: Path) -> Iterator[Ended]:
     """Run the commands, `at_once` on each GPU, each with its part of the card's memory.
 
@@ -45,15 +37,15 @@ def side_by_side(pieces: Sequence[Piece], at_once: int, seconds: float, logs: Pa
     """
     logs.mkdir(parents=True, exist_ok=True)
     ends, waiting = time.monotonic() + seconds, list(pieces)
-    free = [card for _ in range(at_once) for card in range(gpus())]
-    running: dict[subprocess.Popen, tuple[Piece, int, float]] = {}
+    free = (visible_cards() or [""]) * at_once  # without a GPU all share the CPU
+    running: dict[subprocess.Popen, tuple[Piece, str, float]] = {}
     while waiting or running:
         while waiting and free and time.monotonic() < ends:
             piece, card = waiting.pop(0), free.pop(0)
             share = [f"gpu_share={int(100 / at_once) / 100}"] if at_once > 1 else []
             with (logs / f"{piece.name}.log").open("w", encoding="utf-8") as log:
-                os.environ["CUDA_VISIBLE_DEVICES"] = str(card)
-                process = start([*piece.arguments, *share], stdout=log, stderr=subprocess.STDOUT)
+                extra = {VISIBLE: card} if card else {}
+                process = start([*piece.arguments, *share], extra, stdout=log, stderr=subprocess.STDOUT)
             running[process] = piece, card, time.monotonic()
         time.sleep(0.2)
         if time.monotonic() > ends:

@@ -50,9 +50,10 @@ class Encoder:
         taken = set[str]().union(*contents)
         mark = next(chr(code) for code in PRIVATE_USE if chr(code) not in taken)
         hidden = {name: f"{mark}{index}{mark}" for index, name in enumerate(self._special)}
+        spelt = {form: name for name, form in hidden.items()}
         return (
             lambda content: self._pattern.sub(lambda match: hidden[match[0]], content),
-            lambda *texts: [self._encode_hidden(text, {form: name for name, form in hidden.items()}) for text in texts],
+            lambda *texts: [self._encode_hidden(text, spelt) for text in texts],
         )
 
     def encode(self, *texts: str) -> list[list[int]]:

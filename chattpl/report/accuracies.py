@@ -6,6 +6,7 @@ from chattpl.report.study import Shown, Study
 from chattpl.report.text import NONE, escape, interval, percent, plain, table, training
 from chattpl.results import DEFAULT_RULE, Summary
 
+_PLUS_MINUS = "\N{PLUS-MINUS SIGN}"
 # Columns of the cells that are left out where all cells have the same: heading and field.
 VARYING = {"split": "split", "seed": "seed", "n": "n", "engine": "engine"}
 
@@ -105,9 +106,6 @@ def rules_section(study: Study) -> str:
     if study.findings.pools:
         note += f" The standard deviation between seeds follows {_PLUS_MINUS}."
     return f"{table(('cell', *(escape(rule) for rule in rules)), rows, numbers_from=1)}\n\n{note}"
-
-
-_PLUS_MINUS = "\N{PLUS-MINUS SIGN}"
 
 
 def _under(shown: Shown, rule: str) -> str:
