@@ -10,27 +10,30 @@ large: a model that one card cannot train, of random weights (`--size`), on the 
     are interrupted by SIGTERM and typed again, and what came out answers `--questions` in both formats; then SFT with
     gpus=1. `--rows` chooses among these. A checkpoint takes ten bytes a parameter on the disk of `--folder`, the model
     two and the published one two more; resuming takes eight bytes a parameter of the computer's own memory.
-lora: SFT and GRPO of all weights and of `lora=r16`, with gpus=1. `--methods`, `--loras`; `--validation N` asks each for
-    the last N training samples, which it then is not trained on.
+lora: SFT and GRPO of all weights and of `lora=r16`, on one. `--methods`, `--loras`; `--validation N` asks each the last
+    N training samples, which it then is not trained on.
 
 `--size` makes the model below `--folder` unless it is there. `--gpus` is 1 and all that are visible; without a GPU they
-are processes, 1 and 2. A command that takes longer than `--seconds` is asked to end and told as failed; a matrix so
-ended goes on where it stood when it is measured again, and its seconds are added up. Each figure goes into the JSON
-beside `--page` (`cards.md`), from which that page's section is written anew, so that parts can be measured in several
-goes. On two cards, with q05 a model of 0.5B, gsm8k its data and qwen3 a folder with Qwen3's tokenizer:
+are processes, 1 and 2. A command that takes longer than `--seconds` gets a minute to end and is told as failed; a
+matrix so ended goes on where it stood when it is measured again, and its seconds are added up. Each figure goes into
+the JSON beside `--page` (`cards.md`), from which that page's section is written anew, so that parts can be measured in
+several goes. On two cards, no command above ten minutes, with q05 a folder with a model of 0.5B, gsm8k its data, and
+qwen3 a folder with Qwen3's tokenizer:
 
+    cards="python benchmarks/cards.py"
     q05="--config qwen25_coder_0_5b --model q05 --task gsm8k --source gsm8k"
-    python benchmarks/cards.py matrix --seconds 560
-    python benchmarks/cards.py matrix $q05 --gpus 2 --seconds 560 --overrides sft.max_steps=100 grpo.max_steps=20
-    python benchmarks/cards.py matrix $q05 --gpus 1 --seconds 560 --overrides sft.max_steps=100 grpo.max_steps=20
-    large="--config qwen3_4b --task gsm8k --source gsm8k --tokenizer qwen3"
-    python benchmarks/cards.py sft $large --size 4b --samples 64 --steps 30 --seconds 280
-    python benchmarks/cards.py grpo $large --size 4b --grpo-steps 6 --seconds 280
-    python benchmarks/cards.py large $large --size 14b --steps 6 --grpo-steps 4 --rows sft sft-again --seconds 280
-    python benchmarks/cards.py large $large --size 14b --steps 6 --grpo-steps 4 --rows sft-answers one-card
-    python benchmarks/cards.py large $large --size 14b --steps 6 --grpo-steps 4 --rows grpo grpo-again --seconds 280
-    python benchmarks/cards.py large $large --size 14b --steps 6 --grpo-steps 4 --rows grpo-answers
-    python benchmarks/cards.py lora $q05 --gpus 1 --steps 100 --grpo-steps 20 --validation 500 --seconds 280
+    shape="--config qwen3_4b --task gsm8k --source gsm8k --tokenizer qwen3"
+    $cards sft $shape --size 4b --samples 64 --steps 30 --seconds 230
+    $cards grpo $shape --size 4b --grpo-steps 6 --seconds 230
+    for row in sft sft-again sft-answers one-card grpo grpo-again grpo-answers; do
+        $cards large $shape --size 14b --steps 8 --grpo-steps 4 --rows $row --seconds 530
+    done
+    $cards matrix --seconds 230
+    for gpus in 1 2; do
+        $cards matrix $q05 --gpus $gpus --seconds 530 --overrides sft.max_steps=100 grpo.max_steps=20
+    done
+    $cards lora $q05 --methods sft --steps 200 --validation 500 --seconds 110
+    $cards lora $q05 --methods grpo --grpo-steps 20 --validation 500 --seconds 110
 """
 
 import argparse
@@ -211,7 +214,7 @@ def interrupted(bench: Bench, method: str, log: Path) -> Figures:
         return found is not None and int(found[1]) >= bench.options.interrupt_after
 
     folder = large_folder(bench, method)
-    shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(folder.parent, ignore_errors=True)  # the other method's too: a disk has no room for both
     arguments = ["stage=train", *large_command(bench, method)]
     done = chattpl(arguments, log, seconds=bench.seconds, interrupt=reached)
     found = [int(path.name.partition("-")[2]) for path in folder.glob("*/.work/models/*/run/**/checkpoint-*")]

@@ -19,7 +19,7 @@ from chattpl.generation.cards import VISIBLE
 
 ROOT = Path(__file__).parents[1]
 MEMORY = ["nvidia-smi", "--query-gpu=index,uuid,memory.used", "--format=csv,noheader,nounits", "--loop-ms=200"]
-PATIENCE = 120  # seconds that a command gets to end in order
+PATIENCE = 60  # seconds that a command gets to end in order
 INTERRUPTED = 128 + signal.SIGTERM  # the exit status of a command that ended by it
 ERROR = re.compile(r"^(error: |\w[\w.]*(Error|Exception)\b)")
 
