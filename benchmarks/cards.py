@@ -50,10 +50,18 @@ from typing import Any
 
 import cards_tables as tables
 from cards_tables import LARGE, LORA
-from commands import add_study_options, chattpl, environment, gpu, reason, study_overrides
+from commands import (
+    add_study_options,
+    chattpl,
+    environment,
+    gpu,
+    in_gib,
+    reason,
+    study_overrides,
+    watched_memory,
+)
 from fault_injection import SWEEP
 from matrix_speed import finished
-from random_qwen3 import SHAPES
 from sections import machine, made_with, replace_section
 from training_speed import STEP, Bench
 from training_tables import Figures
@@ -255,15 +263,16 @@ def answered(bench: Bench, method: str, log: Path) -> Figures:
 def on_one_card(options: argparse.Namespace) -> Figures:
     """The same SFT with gpus=1; that it does not fit is what it has to show."""
     bench = bench_of(options, "gpus=1")
-    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-        began = time.monotonic()
+    log, began, told = options.logs / "large.one-card.log", time.monotonic(), "fits"
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder, watched_memory() as peaks:
         try:
-            done, _, report = bench.ours(overrides_of(bench, "sft"), Path(folder), options.logs / "large.one-card.log")
+            bench.ours(overrides_of(bench, "sft"), Path(folder), log)
         except RuntimeError as error:
             if "out of memory" not in str(error):
                 raise
-            return {"seconds": time.monotonic() - began, "peaks": [], "status": f"does not fit: {reason(error)}"}
-    return {"seconds": done.seconds, "steps": str(report["steps"]), "peaks": done.peaks_gib, "status": "fits"}
+            told = f"does not fit: {reason(error)}"
+        seconds = time.monotonic() - began
+    return {"seconds": seconds, "peaks": in_gib(peaks), "status": told}
 
 
 # --- an adapter beside all weights
@@ -318,7 +327,7 @@ def read_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="+", choices=tuple(PARTS))
     add_study_options(parser)
-    parser.add_argument("--size", choices=tuple(SHAPES))
+    parser.add_argument("--size", help="as of random_qwen3.py")
     parser.add_argument("--tokenizer", type=Path, default=EMBEDDED)
     parser.add_argument("--gpus", nargs="+", type=int)
     parser.add_argument("--samples", type=int, default=16)

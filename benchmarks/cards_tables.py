@@ -99,12 +99,17 @@ def large(title: str, rows: Mapping[str, Figures]) -> str:
 def lora(method: str, title: str, rows: Mapping[str, Figures], picture: Path) -> str:
     columns = {
         **speed(method, rows, "none"),
-        "loss" if method == "sft" else "reward": lambda row: ends(row["curve"]),
+        "loss" if method == "sft" else "reward": lambda row: begin_and_end(row["curve"]),
         "accuracy, validation": lambda row: row.get("validation", ""),
         "parameters trained": lambda row: f"{row['trained']:,}",
     }
-    drawn = f"\n![]({picture.name})\n" if picture.is_file() else ""
+    drawn = f"\n![{title}]({picture.name})\n" if picture.is_file() else ""
     return section(title, LORA, rows, columns) + drawn
+
+
+def begin_and_end(curve: list[list[float]]) -> str:
+    """The means of its ten first and last values, or of fewer where it is short."""
+    return ends(curve, max(1, min(10, len(curve) // 4)))
 
 
 def draw(method: str, rows: Mapping[str, Figures], path: Path) -> None:

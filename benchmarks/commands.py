@@ -101,7 +101,7 @@ def measured(
         last = "\n".join(line for _, line in lines[-30:])
         how = f"error: it took longer than {seconds:.0f} s" if late else f"ended with status {status}"
         raise RuntimeError(f"{' '.join(command)}\nall it printed is in {log}:\n{last}\n{how}")
-    return Done(took, lines, [peak / 1024 for _, peak in sorted(peaks.items())])
+    return Done(took, lines, in_gib(peaks))
 
 
 @contextmanager
@@ -198,3 +198,8 @@ def watched_memory() -> Iterator[dict[int, float]]:
         process.terminate()
         process.wait()
         thread.join()
+
+
+def in_gib(peaks: dict[int, float]) -> list[float]:
+    """What was watched, card by card."""
+    return [peak / 1024 for _, peak in sorted(peaks.items())]
