@@ -41,7 +41,7 @@ def times(rows: Mapping[str, Figures], first: str, key: str, less: bool = False)
 
     def cell(row: Figures) -> str:
         one = rows.get(first, {})
-        if key not in one or row is one:
+        if "failed" in one or key not in one or row is one:
             return ""
         return f"{one[key] / row[key] if less else row[key] / one[key]:.2f}x"
 

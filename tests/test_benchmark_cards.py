@@ -90,7 +90,31 @@ def test_a_row_that_is_measured_again_leaves_the_others(tmp_path):
     assert found["gpus=2"][:4] == ["200", "2.00x", "1.00", "2.00x"]
 
 
-def test_the_peak_of_every_card_is_told():
+@pytest.mark.parametrize(("visible", "peaks"), [(None, [3.0, 4.5]), ("1", [4.5]), ("GPU-a", [3.0])])
+def test_the_peak_of_every_visible_card_is_watched(visible, peaks, tmp_path, monkeypatch):
+    from commands import measured
+
+    lines = ["0, GPU-a, 3072", "1, GPU-b, 4608", "0, GPU-a, 10", "1, GPU-b, 20"]
+    smi = tmp_path / "nvidia-smi"
+    listed = "; ".join(f"echo '{line}'" for line in lines)
+    smi.write_text(f"#!/bin/sh\ncase $* in\n*name*) echo Card;;\n*) {listed}; exec sleep 60;;\nesac\n")
+    smi.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert measured(python("import time", "time.sleep(1)"), tmp_path / "log").peaks_gib == peaks
+
+
+def test_nothing_is_compared_with_a_command_that_failed():
+    from cards_tables import matrix
+
+    done = {**ROW, "commands": 1, "trainings": 5.0, "cells": 2.0}
+    page = matrix("Matrix", {"1": {**done, "failed": "error: too late"}, "2": done})
+    assert rows(page)["2 at once"][:2] == ["9", ""]
+
+
+def test_the_peaks_of_all_cards_are_told():
     from cards_tables import trainings
 
     assert rows(trainings("sft", "SFT", {"2": ROW}))["gpus=2"][-1] == "3.0 / 4.5"
