@@ -128,7 +128,8 @@ def test_a_training_that_fails_is_told_with_its_reason(tmp_path):
 
 @pytest.mark.slow
 def test_a_large_model_is_interrupted_resumed_and_asked_on_two_processes(tmp_path):
-    run_cards(tmp_path, "large", *SMALL)
+    measured = ["sft", "sft-again", "grpo", "grpo-again", "grpo-answers"]
+    run_cards(tmp_path, "large", "--rows", *measured, *SMALL)
     [found] = json.loads((tmp_path / "cards.json").read_text()).values()
     assert [row for row, figures in found.items() if "failed" in figures] == []
     for method, steps in (("sft", 60), ("grpo", 8)):
