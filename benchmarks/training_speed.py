@@ -17,8 +17,9 @@ import re
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
-from commands import Done, add_study_options, chattpl, gpu, stock, study_overrides
+from commands import Done, add_study_options, chattpl, gpu, reason, stock, study_overrides
 from sections import machine, made_with, replace_section
 from stock_data import Composed
 from training_tables import SIDES, Figures, section
@@ -48,10 +49,15 @@ def per_step(steps: list[tuple[int, float]]) -> float:
 
 
 class Bench:
-    """What is trained, and how."""
+    """What is trained, and how.
 
-    def __init__(self, options: argparse.Namespace):
-        self.options = options
+    Args:
+        options: of the command line.
+        seconds: that a training may take.
+    """
+
+    def __init__(self, options: argparse.Namespace, seconds: float | None = None):
+        self.options, self.seconds = options, seconds
         self.model = ["train_format=chat", *study_overrides(options)]
 
     def sft_overrides(self, samples: int) -> list[str]:
@@ -72,7 +78,7 @@ class Bench:
 
     def ours(self, overrides: list[str], folder: Path, log: Path) -> tuple[Done, list[tuple[int, float]], Figures]:
         """chattpl: the command, when its steps ended, and its `train.json`."""
-        done = chattpl(["stage=train", *self.model, *overrides, f"output_root={folder}"], log)
+        done = chattpl(["stage=train", *self.model, *overrides, f"output_root={folder}"], log, seconds=self.seconds)
         (path,) = folder.glob("*/models/*/train.json")
         found = ((STEP.search(line), second) for second, line in done.lines)
         return done, [(int(step[1]), second) for step, second in found if step], json.loads(path.read_text())
@@ -101,8 +107,11 @@ class Bench:
                 arguments += ["--packing", "--no-checkpointing", f"--batch={batch}", f"--accumulation={accumulation}"]
             done, ended, report = self.theirs("sft.py", overrides, arguments, folder, log)
             tokens = [entry["num_tokens"] for entry in report["log"] if "num_tokens" in entry][-1]
+        return self.sft_figures(done, ended, tokens)
+
+    def sft_figures(self, done: Done, ended: list[tuple[int, float]], tokens: int) -> Figures:
         return {
-            "steady": tokens / steps / per_step(ended), "whole": tokens / done.seconds, "tokens": tokens,
+            "steady": tokens / self.options.steps / per_step(ended), "whole": tokens / done.seconds, "tokens": tokens,
             "seconds": done.seconds, "step": per_step(ended), "peak": done.peak_gib,
         }  # fmt: skip
 
@@ -112,7 +121,10 @@ class Bench:
             done, ended, report = self.ours(overrides, folder, log)
         else:
             done, ended, report = self.theirs("grpo.py", overrides, [f"--steps={steps}"], folder, log)
-        lengths = [entry["completions/mean_length"] for entry in report["log"] if "completions/mean_length" in entry]
+        return self.grpo_figures(done, ended, report["log"])
+
+    def grpo_figures(self, done: Done, ended: list[tuple[int, float]], log: list[dict[str, Any]]) -> Figures:
+        lengths = [entry["completions/mean_length"] for entry in log if "completions/mean_length" in entry]
         length = sum(lengths) / len(lengths)
         return {
             "step": per_step(ended), "length": length, "steady": length * self.options.completions / per_step(ended),
@@ -133,7 +145,7 @@ def measure(bench: Bench, part: str, side: str, log: Path) -> Figures:
                 figures = bench.sft(int(part.removeprefix("sft")), side, Path(folder), log)
         except RuntimeError as error:
             print(error, file=sys.stderr, flush=True)
-            figures = {"failed": str(error).splitlines()[-1].replace("|", "/")[:120]}
+            figures = {"failed": reason(error)}
     return {**figures, "made_with": made_with()}
 
 
