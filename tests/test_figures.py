@@ -234,12 +234,25 @@ def test_text_on_a_field_is_black_or_white_whichever_can_be_read(study):
     assert colours["+44.0*"] == "white"  # the largest difference: dark purple
 
 
-def test_curves_of_seeds_look_the_same_and_stand_once_in_the_legend(seeds, tmp_path):
-    for name in ("sft_chat_template", "sft_chat_template--seed=1"):
-        add_training(tmp_path / "s", name, loss=[[1, 2.0], [2, 1.0]])
+def test_seeds_have_one_curve_their_mean_before_what_each_logged(seeds, tmp_path):
+    for name, last in (("sft_chat_template", 1.0), ("sft_chat_template--seed=1", 0.5)):
+        add_training(tmp_path / "s", name, loss=[[1, 2.0], [2, last]])
     [ax] = training_curves(Study.read(tmp_path / "s")).axes
-    assert len({(line.get_color(), line.get_linestyle(), line.get_marker()) for line in ax.lines}) == 1
+    *pale, mean = ax.lines
+    assert [list(line.get_ydata()) for line in pale] == [[2.0, 1.0], [2.0, 0.5]]
+    assert list(mean.get_ydata()) == [2.0, 0.75]
+    assert {line.get_color() for line in pale} == {mean.get_color()}
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["sft_chat_template"]
+
+
+def test_a_long_log_has_a_smooth_curve_over_what_was_logged(folder):
+    noisy = [[step, 1.0 + (-1) ** step] for step in range(1, 201)]
+    add_training(folder, "sft_chat_template", loss=noisy)
+    [ax] = training_curves(Study.read(folder)).axes
+    logged, curve = ax.lines
+    assert list(logged.get_ydata()) == [value for _, value in noisy]
+    assert all(0.8 < value < 1.2 for value in curve.get_ydata()[5:-5])
+    assert list(curve.get_xdata()) == list(range(1, 201))
 
 
 # Ten formats, thirty models

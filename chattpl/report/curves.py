@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -17,6 +18,7 @@ LARGE_PANEL_INCHES = (6.0, 5.2)
 FEW_TRAININGS = 12  # whose curves can be told apart in a panel of the usual size
 LONGEST_LEGEND = 30  # models in one column of it
 MARKERS_A_CURVE = 8
+SMOOTHED = 40  # entries of the log from which on a curve is smoothed: over a twentieth of them
 LEAST_RATE = 0.1  # that an axis reaches: a rate of one percent is no mountain
 # Field of `train.json` to the panel's title; a reward is no rate, whatever its range.
 REWARD = {"mean_reward": "mean reward of the rollouts"}
@@ -33,7 +35,8 @@ Curve = tuple[str, Sequence[Sequence[float]]]  # a model and its [step, value] p
 def training_curves(study: Study) -> Figure:
     """A panel for each thing that some training logged, with a curve for each model.
 
-    Losses of different methods are not on one scale, so each method has a panel.
+    Losses of different methods are not on one scale, so each method has a panel. A curve is the mean over seeds, and of
+    a long log a moving one; where it is not what was logged, that stands behind it, pale.
     """
     panels = list(_panels(study))
     columns = max(min(len(panels), COLUMNS), 1)
@@ -45,9 +48,8 @@ def training_curves(study: Study) -> Figure:
         return figure
     looks = _looks(study, labels)
     for ax, (title, curves) in zip(axes, panels, strict=False):
-        for model, points in curves:
-            steps, values = zip(*points, strict=True)
-            ax.plot(steps, values, linewidth=1.3, markersize=5, markevery=_every(len(steps)), **looks[labels[model]])
+        for label, logged in _by_label(curves, labels).items():
+            _draw(ax, logged, looks[label])
         ax.set(title=title, xlabel="step")
     for ax in axes[len(panels) :]:
         ax.set_axis_off()
@@ -73,6 +75,26 @@ def _panel(study: Study, models: set[str], field: str, title: str) -> Iterator[t
     ]
     if curves:
         yield title, curves
+
+
+def _by_label(curves: list[Curve], labels: dict[str, str]) -> dict[str, list[pd.Series]]:
+    """What the trainings of each label logged, by step."""
+    found: dict[str, list[pd.Series]] = {}
+    for model, points in curves:
+        steps, values = zip(*points, strict=True)
+        found.setdefault(labels[model], []).append(pd.Series(values, index=steps))
+    return found
+
+
+def _draw(ax: Axes, logged: list[pd.Series], look: dict[str, Any]) -> None:
+    mean = pd.concat(logged).groupby(level=0).mean()
+    smooth = len(mean) >= SMOOTHED
+    if smooth:
+        mean = mean.rolling(len(mean) // 20, center=True, min_periods=1).mean()
+    if smooth or len(logged) > 1:
+        for each in logged:
+            ax.plot(each.index, each, linewidth=0.5, alpha=0.25, color=look["color"])
+    ax.plot(mean.index, mean, linewidth=1.5, markersize=5, markevery=_every(len(mean)), **look)
 
 
 def _finish(axes: Sequence[Axes], panels: Sequence[tuple[str, list[Curve]]], looks: dict[str, dict[str, Any]]) -> None:

@@ -62,7 +62,8 @@ def _trainings(study: Study) -> str:
         for model, report in study.trainings.items()
     ]
     note = (
-        "Cut off at the token limit, and discarded by the importance-sampling correction: of the rollouts, in percent."
+        "Cut off at the token limit, and discarded by the importance-sampling correction: of the rollouts, in percent. "
+        "A curve is the mean over seeds; where the log is long, over a twentieth of it too. What was logged is pale."
     )
     return f"{table(header, rows, numbers_from=1)}\n\n{note}"
 
