@@ -18,6 +18,7 @@ GRAPHS = 2 * GIB  # CUDA's context, the CUDA graphs, the libraries' work space: 
 # state, which are twelve bytes a parameter (`chattpl.training.optimizer`), and one for its activations.
 ACTIVATIONS = 1
 TRAINING = 6 + ACTIVATIONS
+ADAPTER = 0.25  # in times of the base's bytes: an adapter with its gradient and optimizer state, at most
 STEP = GIB // 4  # the cache is a multiple of it, so that a few bytes more or less in use do not change it
 SPARE = 0.03  # of a GPU's memory: what fragments and what no estimate knows
 
