@@ -16,7 +16,7 @@ sys.path.insert(0, str(ROOT))
 
 from chattpl.errors import UserError  # noqa: E402
 from chattpl.generation.llm_arguments import spread  # noqa: E402
-from chattpl.generation.memory import ACTIVATIONS, ADAPTER, GIB, TRAINING  # noqa: E402
+from chattpl.generation.memory import ACTIVATIONS, ADAPTER, GIB, LEAVES  # noqa: E402
 from chattpl.training.memory import HEAD, RESERVE, Footprint, Gathered, shared_out, state_bytes, taken  # noqa: E402
 
 OUTPUT = Path(__file__).with_suffix(".md")
@@ -122,9 +122,9 @@ def engine(size: Size, card: float, count: int, kept: int = 0) -> tuple[int, int
             a single card serves other models too, and leaves what it leaves.
     """
     total, several = int(card * GIB), kept > 0 and count > 1
-    free, beside = (total - kept, ACTIVATIONS) if several else (total, TRAINING)
+    free, leaves = (total - kept, (ACTIVATIONS,)) if several else (total, LEAVES)
     try:
-        chosen = spread(count, total, free, size.parameters * 2, size.config, CONTEXT, beside)
+        chosen = spread(count, total, free, size.parameters * 2, size.config, CONTEXT, leaves)
     except UserError:
         return 0, 0
     if chosen["gpu_memory_utilization"] * total + kept > total:
@@ -155,7 +155,7 @@ A cell of training is how many tokens one card computes at once. `c`: layers are
 the weights of one layer at a time; without it a card holds all weights during a step, and an adapter's base always.
 In GRPO it is counted beside the engine where that stays awake.
 Several cards are those of one machine, `gpus=N`. `over N`: an engine is spread over N cards (tensor parallelism), else
-each has its own. A dash: it does not fit; GRPO of an adapter on one card may with `engine.kv_cache_gib` set by hand.
+each has its own. A dash: it does not fit; on one card GRPO may with `engine.kv_cache_gib` set by hand.
 """
 
 
