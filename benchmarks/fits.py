@@ -16,7 +16,7 @@ sys.path.insert(0, str(ROOT))
 
 from chattpl.errors import UserError  # noqa: E402
 from chattpl.generation.llm_arguments import spread  # noqa: E402
-from chattpl.generation.memory import ACTIVATIONS, GIB, TRAINING  # noqa: E402
+from chattpl.generation.memory import ACTIVATIONS, ADAPTER, GIB, LEAVES  # noqa: E402
 from chattpl.training.memory import HEAD, RESERVE, Footprint, Gathered, shared_out, state_bytes, taken  # noqa: E402
 
 OUTPUT = Path(__file__).with_suffix(".md")
@@ -76,23 +76,22 @@ SIZES = (
 )
 
 
-def training(size: Size, card: float, count: int, longest: int, others: float, adapter: bool) -> str:
+def training(size: Size, card: float, count: int, longest: int, others: float, adapter: bool, awake: int = 0) -> str:
     """How a training is computed, or a dash.
 
     Args:
         card: its GiB; `others`: what else lies there.
         longest: tokens of the longest sample.
         adapter: of an adapter, else of all weights, with masters.
+        awake: the bytes that an engine takes when it wakes.
     """
     memory = float((card - others) * GIB - HEAD) // GIB * GIB
-    if size.parameters * 2 > memory:  # each rank loads the weights before they are shared out
-        return "–"
     if adapter:
         footprint = Footprint.of(size.config, size.adapter * 16, 2, frozen=size.parameters * 2)
     else:
         footprint = Footprint.of(size.config, size.parameters * state_bytes("bfloat16", True), 2)
     gathered = Gathered.of(size.config, size.parameters, 2, trained=not adapter)
-    chosen = shared_out(footprint, gathered, count, memory, longest, None)
+    chosen = shared_out(footprint, gathered, count, memory, longest, None, awake)
     if taken(footprint, gathered, count, longest, chosen) > memory * (1 - RESERVE):
         return "–"
     return f"{tokens(chosen.tokens)}{'' if chosen.whole else ' L'}{' c' if chosen.checkpointing else ''}"
@@ -108,31 +107,34 @@ def sft(size: Size, card: float, count: int, adapter: bool = False) -> str:
 
 def grpo(size: Size, card: float, count: int, adapter: bool = False) -> str:
     """As `training`, beside an engine on the same card or over several."""
-    kept = size.parameters * 2 if adapter else size.parameters * state_bytes("bfloat16", True) // count
-    ways = engine(size, card, count, kept)
-    trained = training(size, card, count, GRPO_TOKENS, ASLEEP, adapter)
+    times = 1 / count + ADAPTER if adapter else state_bytes("bfloat16", True) / 2 / count
+    ways, awake = engine(size, card, count, int(size.parameters * 2 * times))
+    trained = training(size, card, count, GRPO_TOKENS, ASLEEP, adapter, awake)
     return "–" if not ways or trained == "–" else trained + (f" over {ways}" if ways > 1 else "")
 
 
-def engine(size: Size, card: float, count: int, kept: int = 0) -> int:
-    """Over how many of the cards vLLM spreads the model; 0 where it does not fit.
+def engine(size: Size, card: float, count: int, kept: int = 0) -> tuple[int, int]:
+    """Over how many of the cards vLLM spreads the model, and what it takes of each when it wakes; 0 where it does not
+    fit.
 
     Args:
         kept: bytes that a training keeps on each while it generates. Of several cards the engine knows them; one for
             a single card serves other models too, and leaves what it leaves.
     """
     total, several = int(card * GIB), kept > 0 and count > 1
-    free, beside = (total - kept, ACTIVATIONS) if several else (total, TRAINING)
+    free, leaves = (total - kept, (ACTIVATIONS,)) if several else (total, LEAVES)
     try:
-        chosen = spread(count, total, free, size.parameters * 2, size.config, CONTEXT, beside)
+        chosen = spread(count, total, free, size.parameters * 2, size.config, CONTEXT, leaves)
     except UserError:
-        return 0
-    fits = chosen["gpu_memory_utilization"] * total + kept <= total
-    return chosen.get("tensor_parallel_size", 1) if fits else 0
+        return 0, 0
+    if chosen["gpu_memory_utilization"] * total + kept > total:
+        return 0, 0
+    ways = chosen.get("tensor_parallel_size", 1)
+    return ways, -(-(size.parameters * 2 // ways + chosen["kv_cache_memory_bytes"]) // GIB) * GIB
 
 
 def evaluation(size: Size, card: float, count: int) -> str:
-    ways = engine(size, card, count)
+    ways, _ = engine(size, card, count)
     return {0: "–", 1: "yes"}.get(ways, f"over {ways}")
 
 
@@ -151,9 +153,9 @@ empty.
 
 A cell of training is how many tokens one card computes at once. `c`: layers are checkpointed. `L`: each card gathers
 the weights of one layer at a time; without it a card holds all weights during a step, and an adapter's base always.
+In GRPO it is counted beside the engine where that stays awake.
 Several cards are those of one machine, `gpus=N`. `over N`: an engine is spread over N cards (tensor parallelism), else
-each has its own. A dash: it does not fit; GRPO of an adapter on one card may with `engine.kv_cache_gib` set by hand.
-For training the weights must fit on one card in any case, since each process loads them before they are shared out.
+each has its own. A dash: it does not fit; on one card GRPO may with `engine.kv_cache_gib` set by hand.
 """
 
 

@@ -134,7 +134,14 @@ def test_ranks_share_out_the_base_of_an_adapter_where_it_does_not():
     assert taken(adapter_of_four_billion(), FROZEN, 2, 1024, several) < memory
 
 
-@pytest.mark.parametrize(("lora", "expected"), [("none", 3), ("r16", 1)])
+def test_ranks_share_out_the_base_of_an_adapter_that_leaves_an_engine_no_room():
+    chosen = [
+        shared_out(adapter_of_four_billion(), FROZEN, 2, 36 * GIB, 512, None, engine * GIB).whole for engine in (20, 40)
+    ]
+    assert chosen == [True, False]
+
+
+@pytest.mark.parametrize(("lora", "expected"), [("none", 3), ("r16", 0.75)])
 def test_what_a_training_keeps_beside_its_engine(lora, expected, monkeypatch, tmp_path):
     monkeypatch.setattr(ranks, "_ours", ranks.Ranks(0, 2))
     assert kept(training_job(tmp_path, f"lora={lora}", "model.train_dtype=bfloat16")) == expected

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -17,6 +18,7 @@ from forked import FORKS, PATIENCE
 from recorder import Holding
 from safetensors.torch import load_file
 from test_resume import Stop, kill_the_process, terminate, train
+from transformers import AttentionInterface
 
 from chattpl import ranks, signals
 from chattpl.basemodel import EMBEDDED, files_fingerprint, read_json
@@ -28,7 +30,7 @@ from chattpl.generation.pool import EnginePool
 from chattpl.generation.starting import start
 from chattpl.ranks import Ranks, joined
 from chattpl.train_report import TrainReport
-from chattpl.training import launch, memory
+from chattpl.training import launch, memory, packing
 from chattpl.training.callbacks import last_checkpoint
 from chattpl.training.job import TrainingJob
 from chattpl.training.memory import Batching
@@ -180,6 +182,44 @@ def test_ranks_over_which_one_engine_is_spread_draw_what_one_draws(make_job, tmp
     assert [entry["reward"] for entry in report_of(two).log if "reward" in entry] == [
         entry["reward"] for entry in report_of(one).log if "reward" in entry
     ]
+    assert distance(moved(two), moved(one)) < 0.01
+
+
+def refuse(*_, **__):
+    raise NotImplementedError("a soft cap")
+
+
+def be_rank_without_packing(*arguments: Any) -> None:
+    """A process of its own."""
+    AttentionInterface.register(packing.NAME, refuse)
+    be_rank(*arguments)
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_ranks_pad_what_cannot_be_packed(plan, make_job, tmp_path):
+    """An attempt at packing ends amid a forward pass; GRPO's reference model must not go on packing either."""
+    one, two = (
+        make_job(name, "grpo", "bf16=false", "beta=0.1", gpus=gpus, seed=1, **FLOAT32)
+        for name, gpus in (("one", 1), ("two", 2))
+    )
+    for job, folder, chosen in ((one, "alone", None), (two, "meeting", plan)):
+        meeting = tmp_path / folder
+        statuses = together(
+            job.gpus,
+            meeting,
+            lambda rank, job=job, meeting=meeting, chosen=chosen: (
+                be_rank_without_packing, job, rank, meeting, chosen, {}, job.gpus
+            ),
+        )  # fmt: skip
+        assert statuses == [0] * job.gpus
+    assert distance(moved(two), moved(one)) < 0.01
+
+
+def test_the_reference_model_of_ranks_follows_their_policy(make_job, tmp_path):
+    options = ["bf16=false", "beta=0.1", "sync_ref_model=true", "ref_model_sync_steps=1"]
+    one, two = (make_job(name, "grpo", *options, gpus=gpus, **FLOAT32) for name, gpus in (("one", 1), ("two", 2)))
+    planned(one, None)
+    assert share_out(two, tmp_path / "meeting", PLANS[0]) == [0, 0]
     assert distance(moved(two), moved(one)) < 0.01
 
 

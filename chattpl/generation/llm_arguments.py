@@ -1,6 +1,6 @@
 """What `vllm.LLM` is started with, on a GPU or on a CPU."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,8 @@ from chattpl.generation.memory import (
     ACTIVATIONS,
     BATCH_TOKENS,
     GIB,
+    LEAVES,
     SEQUENCES,
-    TRAINING,
     cpu_cache,
     gpu_memory,
     model_config,
@@ -94,7 +94,7 @@ def _gpu_share(folder: Path, spec: EngineSpec) -> dict[str, Any]:
     several = ranks.count() > 1
     chosen = spread(
         ranks.count() if several else spec.gpus, total, free, weights, config, spec.max_model_len,
-        ACTIVATIONS if several else TRAINING,
+        (ACTIVATIONS,) if several else LEAVES,
     )  # fmt: skip
     return chosen | {"gpu_memory_utilization": round(chosen["gpu_memory_utilization"] * spec.gpu_share, 4)}
 
@@ -106,11 +106,11 @@ def spread(
     weights: int,
     config: Mapping[str, Any],
     max_model_len: int,
-    training: float = TRAINING,
+    leaves: Sequence[float] = LEAVES,
 ) -> dict[str, Any]:
     """The cache, and over how many of `gpus` cards the model is spread: as few as hold it (`tensor_parallel_size`).
 
-    `training` may lie beside it on each card, in times of the weights there; else as `gpu_memory`.
+    What it `leaves` on each card is in times of the weights there; else as `gpu_memory`.
 
     Raises:
         UserError: all of them do not.
@@ -121,7 +121,7 @@ def spread(
         part = dict(config, num_key_value_heads=max(1, (config.get("num_key_value_heads") or heads) // each))
         part["head_dim"] = config.get("head_dim") or config["hidden_size"] // heads
         try:
-            chosen = gpu_memory(total, free, weights // each, part, max_model_len, training)
+            chosen = gpu_memory(total, free, weights // each, part, max_model_len, leaves)
         except UserError:
             if each == ways[-1]:
                 raise

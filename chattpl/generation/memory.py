@@ -1,6 +1,6 @@
 """How much memory an engine needs: weights, KV cache, what a batch takes while it is computed, CUDA graphs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,10 @@ GRAPHS = 2 * GIB  # CUDA's context, the CUDA graphs, the libraries' work space: 
 # state, which are twelve bytes a parameter (`chattpl.training.optimizer`), and one for its activations.
 ACTIVATIONS = 1
 TRAINING = 6 + ACTIVATIONS
+ADAPTER = 0.25  # an adapter with its gradient and optimizer state, at most, in times of its base's bytes
+# What an engine that is alone on its card leaves, the first where that leaves itself enough: room for a full training,
+# or for an adapter on its base, whose activations need none while the engine is awake.
+LEAVES = (TRAINING, 1 + ADAPTER)
 STEP = GIB // 4  # the cache is a multiple of it, so that a few bytes more or less in use do not change it
 SPARE = 0.03  # of a GPU's memory: what fragments and what no estimate knows
 
@@ -75,13 +79,18 @@ class GPUMemory:
 
 
 def gpu_memory(
-    total: int, free: int, weights: int, config: Mapping[str, Any], max_model_len: int, training: float = TRAINING
+    total: int,
+    free: int,
+    weights: int,
+    config: Mapping[str, Any],
+    max_model_len: int,
+    leaves: Sequence[float] = LEAVES,
 ) -> GPUMemory:
     """A KV cache for a full batch, as far as the memory goes.
 
     One engine serves a whole sweep, and GRPO generates while the training's own state lies beside it. So the cache
-    leaves room for the state of a full training with master weights, unless then it could not hold a sixteenth of a
-    full batch: a model that is so large for the GPU is not trained on it that way.
+    leaves room for the state of a full training with master weights, or else of an adapter, unless then it could not
+    hold a sixteenth of a full batch: a model that is so large for the GPU is not trained on it that way.
 
     Args:
         total: the GPU's memory in bytes.
@@ -89,7 +98,7 @@ def gpu_memory(
         weights: the bytes of the model's weights.
         config: fields of the model's `transformers` configuration.
         max_model_len: the longest sequence in tokens.
-        training: that may lie beside it, in times the weights' bytes.
+        leaves: what may lie beside it, in times of the weights' bytes; the first that can.
 
     Raises:
         UserError: beside the weights there is no room for one sequence of full length.
@@ -105,8 +114,8 @@ def gpu_memory(
             f"({weights / GIB:.1f} for weights) and {least / GIB:.1f} for one sequence of {max_model_len} tokens: "
             "choose a smaller model, set engine.max_model_len lower, or engine.kv_cache_gib by hand"
         )
-    beside_training = room - int(training * weights)
-    cache = min(full, beside_training if beside_training >= max(least, full // 16) else room)
+    beside = (room - int(each * weights) for each in leaves)
+    cache = min(full, next((each for each in beside if each >= max(least, full // 16)), room))
     cache = max(least, cache // STEP * STEP)
     return GPUMemory(cache, round((fixed + cache) / total, 4))
 

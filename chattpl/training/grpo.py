@@ -22,7 +22,7 @@ from chattpl.tasks.loading import make_task
 from chattpl.training.adapter import adapter_config
 from chattpl.training.data import Prepared, grpo_dataset
 from chattpl.training.live import LiveJob, load_model
-from chattpl.training.memory import Batching, batching, kept
+from chattpl.training.memory import batching, kept
 from chattpl.training.rollouts import Rollouts, RolloutTrainer
 from chattpl.training.trainer import curve, train, trainer_arguments
 from chattpl.training.trl_fields import value_of
@@ -56,10 +56,10 @@ def train_grpo(live: LiveJob, pool: EnginePool) -> tuple[PreTrainedModel, dict[s
     engine, most = pool.live(spec, Model(job.base_folder, job.inputs["base"])), None
     while True:
         pool.sleep()
-        trainer, plan = _trainer(live, engine, prepared, most)
+        trainer = _trainer(live, engine, prepared, most)
         rows = trainer.args.per_device_train_batch_size
         try:
-            report = train(trainer, job, plan, resumable=trainer.needs_rollouts)
+            report = train(trainer, job, resumable=trainer.needs_rollouts)
         except torch.OutOfMemoryError:
             most = rows // 2
             if ranks.count() > 1 or not most or not step_shape(job.hyperparameters, most):
@@ -71,9 +71,7 @@ def train_grpo(live: LiveJob, pool: EnginePool) -> tuple[PreTrainedModel, dict[s
         del trainer  # and with it the model
 
 
-def _trainer(
-    live: LiveJob, engine: LiveEngine, prepared: Prepared, most: int | None
-) -> tuple[RolloutTrainer, Batching]:
+def _trainer(live: LiveJob, engine: LiveEngine, prepared: Prepared, most: int | None) -> RolloutTrainer:
     """For micro-batches of at most so many completions, as many as fit if it is None."""
     job = live.job
     length = value_of("grpo", job.hyperparameters, "max_completion_length")
@@ -83,11 +81,19 @@ def _trainer(
     plan = batching(model, job, prepared.longest + length, bf16, adapter, beside)
     fitting = ranks.count() * (plan.tokens // (prepared.longest + length))
     shape = step_shape(job.hyperparameters, min(fitting, most or fitting))
-    arguments = trainer_arguments(job, GRPOConfig, bf16=bf16, gradient_checkpointing=plan.checkpointing, **shape)
+    arguments = trainer_arguments(
+        job,
+        GRPOConfig,
+        bf16=bf16,
+        gradient_checkpointing=plan.checkpointing,
+        model_init_kwargs={"device_map": None},  # of a reference model: the trainer puts it where it belongs
+        **shape,
+    )
     sampling = Sampling(length, arguments.temperature, 1.0, live.stop, logprobs=True)
-    trainer = RolloutTrainer(
+    return RolloutTrainer(
         rollouts=Rollouts(engine, plan.awake, sampling, prepared.dataset["prompt"], job.seed),
         micro_batch=plan.tokens,
+        whole=plan.whole,
         model=model,
         reward_funcs=_reward(live, arguments.num_generations),
         args=arguments,
@@ -95,7 +101,6 @@ def _trainer(
         processing_class=live.tokenizer,
         peft_config=adapter,
     )
-    return trainer, plan
 
 
 def step_shape(fields: Mapping[str, Any], most: int) -> dict[str, int]:

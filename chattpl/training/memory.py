@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 
 from chattpl import ranks
 from chattpl.generation.device import gpu_bytes
-from chattpl.generation.memory import GIB, GRAPHS, Shape, sizes
+from chattpl.generation.memory import ADAPTER, GIB, GRAPHS, Shape, sizes
 from chattpl.training.adapter import adapter_size
 from chattpl.training.job import TrainingJob
 
@@ -151,7 +151,8 @@ def shared_out(
 ) -> Batching:
     """`fitting` for each of `count` ranks: with all weights where that needs no checkpointing, else with a layer's.
 
-    The engine stays awake if beside it there is room for `ENOUGH` tokens without checkpointing.
+    All of an adapter's base stays between two steps too, when the engine wakes. The engine stays awake if beside it
+    there is room for `ENOUGH` tokens without checkpointing.
 
     Args:
         footprint: of the whole training.
@@ -171,6 +172,8 @@ def shared_out(
     if count == 1:
         return all_weights
     fits = taken(footprint, gathered, count, longest, all_weights) <= memory * (1 - RESERVE)
+    if footprint.frozen:
+        fits = fits and footprint.state + footprint.frozen + engine <= memory + HEAD
     if fits and all_weights.checkpointing == bool(checkpointing):
         return all_weights
     return replace(a_layers, whole=False)
@@ -201,9 +204,12 @@ def fitting(footprint: Footprint, memory: float, longest: int, checkpointing: bo
 
 
 def kept(job: TrainingJob) -> float:
-    """What a training keeps on each of its cards between two steps, in times of two bytes a parameter."""
-    if job.lora is not None:  # as if each had the whole base, which they have where that fits
-        return 2.0 if job.train_dtype == "float32" else 1.0
+    """What a training keeps on each of its cards between two steps, in times of two bytes a parameter, at least.
+
+    A card has all of an adapter's base, and not its share, where the engine leaves room for that (`shared_out`).
+    """
+    if job.lora is not None:
+        return (2.0 if job.train_dtype == "float32" else 1.0) / ranks.count() + ADAPTER
     return state_bytes(job.train_dtype, job.master_weights) / 2 / ranks.count()
 
 

@@ -17,6 +17,10 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, PreTrainedModel
 
+from chattpl import ranks
+from chattpl.training.adapter import bare
+from chattpl.training.sharding import forget_others
+
 logger = logging.getLogger(__name__)
 
 NAME = "packed"  # of the attention, for transformers
@@ -140,32 +144,36 @@ def _varlen(grouped: bool) -> Callable[..., Tensor]:
 AttentionInterface.register(NAME, attend)  # and no mask: transformers makes none for an attention without one
 
 
-def use_packing(model: PreTrainedModel, sequences: Sequence[Sequence[int]]) -> bool:
+def use_packing(model: Any, sequences: Sequence[Sequence[int]]) -> bool:
     """Whether the model keeps packed sequences apart. If it does not, it gets its own attention back, and it is said.
 
     Tried on the first two `sequences` of token ids, or on one with itself: whatever comes before the second must not
     change it, and it must come out as it does alone in the model's own attention.
     """
-    packing = model.config._attn_implementation
+    own = bare(model)
+    packing = own.config._attn_implementation
     if packing not in (NAME, *FASTER):
         return False
-    first, second = (torch.tensor(each[:PROBE], device=model.device) for each in [*sequences, *sequences][:2])
+    first, second = (torch.tensor(each[:PROBE], device=own.device) for each in [*sequences, *sequences][:2])
     try:
-        if any(getattr(model.config, name, 0) for name in DROPOUTS):
+        if any(getattr(own.config, name, 0) for name in DROPOUTS):
             raise NotImplementedError("it drops attention at random")
         behind, behind_another = (_hidden_behind(model, each, second) for each in (first, first.flip(0).roll(1)))
-        use_own_attention(model)
+        use_own_attention(own)
         alone = _hidden(model, {"input_ids": second[None], "use_cache": False})
     except Exception as error:  # whatever an architecture makes of what it does not know
         reason = f"{type(error).__name__}: {error}"
+        if ranks.count() > 1:  # they must leave no forward pass unfinished
+            use_own_attention(own)
+            _hidden(model, {"input_ids": second[None], "use_cache": False})
     else:
         leak, far = (float((each - behind).norm() / behind.norm()) for each in (behind_another, alone))
-        if leak < LEAK[model.dtype] and far < FAR:
-            model.set_attn_implementation(packing)
+        if leak < LEAK[own.dtype] and far < FAR:
+            own.set_attn_implementation(packing)
             return True
         reason = f"another sequence before it changes one by {leak:.2g}, packing by {far:.2g}"
-    use_own_attention(model)
-    logger.warning("training pads its batches: %s cannot be packed (%s)", type(model).__name__, reason)
+    use_own_attention(own)
+    logger.warning("training pads its batches: %s cannot be packed (%s)", type(own).__name__, reason)
     return False
 
 
@@ -175,16 +183,21 @@ def use_own_attention(model: PreTrainedModel) -> None:
         model.set_attn_implementation("sdpa" if model._supports_sdpa else "eager")
 
 
-def _hidden_behind(model: PreTrainedModel, first: Tensor, second: Tensor) -> Tensor:
+def _hidden_behind(model: Any, first: Tensor, second: Tensor) -> Tensor:
     row = packed_row([len(first), len(second)], torch.cat([first, second])[None])
     return _hidden(model, row)[:, len(first) :]
 
 
 @torch.no_grad()
-def _hidden(model: PreTrainedModel, inputs: dict[str, Any]) -> Tensor:
-    """The last hidden states in float32."""
-    training = model.training
+def _hidden(model: Any, inputs: dict[str, Any]) -> Tensor:
+    """The last hidden states in float32. The model is called as a whole, since ranks may hold parts of it."""
+    training, found = model.training, list[Tensor]()
+    watched = bare(model).base_model.register_forward_hook(lambda *call: found.append(call[-1].last_hidden_state))
     model.eval()
-    hidden: Tensor = model.base_model(**inputs).last_hidden_state.float()
-    model.train(training)
-    return hidden
+    try:
+        model(**inputs)
+    finally:
+        model.train(training)
+        watched.remove()
+        forget_others(model)
+    return found[0].float()

@@ -10,7 +10,7 @@ from chattpl import ranks
 from chattpl.training.adapter import bare, is_disabled
 from chattpl.training.data import IGNORED
 from chattpl.training.packing import packed_row, pieces_of, use_packing
-from chattpl.training.sharding import drawing_apart
+from chattpl.training.sharding import drawing_apart, shard
 
 MASKS = ("sequence_mask", "token_mask")  # of `vllm_importance_sampling_mode`: outside the bounds the weight is 0
 SEQUENCES = ("sequence_mask", "sequence_truncate")  # one weight for a whole rollout
@@ -31,9 +31,11 @@ class PackedPolicy(GRPOTrainer):
     def __init__(self, *, micro_batch: int, **arguments: Any):
         super().__init__(**arguments)
         self._tokens = micro_batch
-        self._packs = use_packing(bare(self.model), self.train_dataset[:2]["prompt"])
-        if self.ref_model is not None and self._packs:
-            self.ref_model.set_attn_implementation(self.model.config._attn_implementation)
+        self._packs = use_packing(self.model, self.train_dataset[:2]["prompt"])
+        if self.ref_model is not None:
+            if ranks.count() > 1:
+                shard(self.ref_model, False, self.args.device)  # no backward pass would drop what it gathered
+            self.ref_model.set_attn_implementation(bare(self.model).config._attn_implementation)
         self._sampling = False  # rollouts are being made
         self._scored: dict[str, Any] | None = None  # what the loss is computed of
         self._corrections: list[tuple[Tensor, Tensor]] = []  # of a step so far: differences, weights

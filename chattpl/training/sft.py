@@ -18,7 +18,7 @@ from trl import SFTConfig, SFTTrainer
 from chattpl import ranks
 from chattpl.formats import check_thoughts
 from chattpl.generation.pool import EnginePool
-from chattpl.training.adapter import adapter_config, bare
+from chattpl.training.adapter import adapter_config
 from chattpl.training.data import IGNORED, sft_dataset
 from chattpl.training.live import LiveJob, load_model
 from chattpl.training.memory import batching
@@ -56,6 +56,7 @@ def train_sft(live: LiveJob, pool: EnginePool) -> tuple[PreTrainedModel, dict[st
     )
     trainer = StepTrainer(
         micro_batch=plan.tokens,
+        whole=plan.whole,
         model=model,
         args=arguments,
         data_collator=step_batch,
@@ -63,7 +64,7 @@ def train_sft(live: LiveJob, pool: EnginePool) -> tuple[PreTrainedModel, dict[st
         processing_class=live.tokenizer,
         peft_config=adapter,
     )
-    report = train(trainer, job, plan, tokens=trainer.expected_tokens)
+    report = train(trainer, job, tokens=trainer.expected_tokens)
     tokens = int(trainer.state.num_input_tokens_seen)
     report |= {"samples": len(prepared.dataset), "dropped_samples": prepared.dropped, "tokens": tokens}
     return trainer.model, report
@@ -90,7 +91,7 @@ class StepTrainer(ShardedTrainer, SFTTrainer):
     def __init__(self, *, micro_batch: int, **arguments: Any):
         super().__init__(**arguments)
         self._tokens = micro_batch
-        self._packs = use_packing(bare(self.model), self.train_dataset[:2]["input_ids"])
+        self._packs = use_packing(self.model, self.train_dataset[:2]["input_ids"])
 
     @property
     def expected_tokens(self) -> int | None:

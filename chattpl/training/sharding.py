@@ -3,6 +3,9 @@
 PyTorch's FSDP2 (https://arxiv.org/abs/2304.11277) gathers weights where they are computed with and hands every part of
 the gradient to the rank that holds it. Gradients are added up over the ranks, in float32: a rank's loss is its part of
 the step's, not a loss of its own. An adapter is small: every rank has it whole, and a part of its base at most.
+
+A model is loaded outside a GPU's memory, where its weights are the files themselves, mapped into memory once for all
+ranks. From there each rank takes its parts, a layer at a time: no GPU has to hold all weights to share them out.
 """
 
 from collections.abc import Iterator, Mapping
@@ -28,28 +31,40 @@ from chattpl.training.job import TrainingJob
 SHARDS = "model.safetensors"  # in a rank's checkpoint
 
 
-def shard(model: Any, whole: bool, device: str) -> None:
-    """Leave each rank its part of the model's weights; of a model with an adapter, of those that are not trained.
+def shard(model: Any, whole: bool, device: torch.device) -> None:
+    """Put each rank's part of the model's weights on its device; of an adapter's model, of those that are not trained.
 
     Args:
-        model: on the device, the same on all ranks.
+        model: not yet on the device, the same on all ranks.
         whole: between its forward and its backward pass each rank keeps all weights, which saves gathering them a
             second time; else one layer's. The base of an adapter, which never changes, it then keeps for good.
-        device: "cpu" or "cuda".
+        device: of this rank.
     """
     adapted = is_peft_model(model)
     if adapted and whole:
+        model.to(device)
         return
-    kept = {each for each in model.parameters() if each.requires_grad} if adapted else None
-    mesh = init_device_mesh(device, (ranks.count(),))
+    kept = {each for each in model.parameters() if each.requires_grad} if adapted else set()
+    for each in kept:
+        each.data = each.data.to(device)
+    mesh = init_device_mesh(device.type, (ranks.count(),))
     policy = MixedPrecisionPolicy(reduce_dtype=torch.float32)
     layers = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
-    for module in (*layers, model):
+    for module in (*layers, model):  # each is moved to the device when its turn comes
         fully_shard(module, mesh=mesh, mp_policy=policy, reshard_after_forward=not whole, ignored_params=kept)
     for module in (*layers, model):
         assert isinstance(module, FSDPModule)
         module.set_gradient_divide_factor(1.0)
         module.set_force_sum_reduction_for_comms(True)  # Gloo knows no other
+        made, own = type(module), type(module).__bases__[1]
+        made.__module__, made.__name__ = own.__module__, own.__name__  # by which others find what belongs to a model
+
+
+def forget_others(model: torch.nn.Module) -> None:
+    """Keep this rank's parts alone, whatever was gathered of the others' to compute with."""
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            module.reshard()
 
 
 def unshard(model: torch.nn.Module, weights: Mapping[torch.nn.Parameter, torch.nn.Parameter]) -> None:
@@ -87,7 +102,24 @@ def folder_of(job: TrainingJob) -> Path:
 
 
 class ShardedTrainer(Trainer):
-    """A trainer each of whose ranks keeps its part of the model, where there are several, in checkpoints of its own."""
+    """A trainer each of whose ranks, where there are several, has its part of the model, and checkpoints of its own.
+
+    Args:
+        whole: as of `shard`.
+        arguments: of the trainer.
+    """
+
+    def __init__(self, *, whole: bool = True, **arguments: Any):
+        self._whole = whole
+        super().__init__(**arguments)
+        self.accelerator.device_placement = True
+
+    def _move_model_to_device(self, model: torch.nn.Module, device: torch.device) -> None:
+        if ranks.count() == 1:
+            super()._move_model_to_device(model, device)
+        else:
+            shard(model, self._whole, device)
+            self.accelerator.device_placement = False  # for now: a reference model too is shared out, not moved
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         if ranks.count() == 1:

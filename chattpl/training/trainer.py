@@ -21,10 +21,9 @@ from chattpl.training.fusing import fused_layers
 from chattpl.training.graphs import graphed_layers
 from chattpl.training.head import score_in_float32
 from chattpl.training.job import TrainingJob
-from chattpl.training.memory import Batching
 from chattpl.training.optimizer import MasterAdamW
 from chattpl.training.precision import has_masters
-from chattpl.training.sharding import folder_of, shard
+from chattpl.training.sharding import folder_of
 from chattpl.training.weights import finish_weights
 
 logger = logging.getLogger(__name__)
@@ -60,7 +59,6 @@ def trainer_arguments(job: TrainingJob, kind: type, **ours: Any) -> Any:
 def train(
     trainer: Trainer,
     job: TrainingJob,
-    plan: Batching,
     resumable: Callable[[], bool] = lambda: True,
     tokens: int | None = None,
 ) -> dict[str, Any]:
@@ -72,7 +70,6 @@ def train(
     Args:
         trainer: with everything but the callbacks.
         job: says where the checkpoints are.
-        plan: says how several ranks share the model out.
         resumable: asked after a step, whether a checkpoint can be written there.
         tokens: of the largest micro-batch to be expected, where they are packed and a GPU may repeat them as graphs.
 
@@ -98,8 +95,6 @@ def train(
             kernels.enter_context(fused_layers(bare(trainer.model)))
             if tokens and not trainer.args.gradient_checkpointing and ranks.count() == 1:
                 kernels.enter_context(graphed_layers(bare(trainer.model), tokens))
-        if ranks.count() > 1:
-            shard(trainer.model, plan.whole, job.device)
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if trainer.state.global_step < trainer.state.max_steps:
         signals.raise_pending()
