@@ -10,15 +10,16 @@ from transformers import AutoConfig, AutoModelForCausalLM, GPT2Config, MambaConf
 
 from chattpl import ranks
 from chattpl.basemodel import EMBEDDED
+from chattpl.errors import UserError
 from chattpl.generation.memory import sizes
 from chattpl.training.grpo import step_shape
 from chattpl.training.memory import (
-    ENOUGH,
     GIB,
     Batching,
     Footprint,
     Gathered,
     batching,
+    enough,
     fitting,
     kept,
     shared_out,
@@ -147,14 +148,28 @@ def test_what_a_training_keeps_beside_its_engine(lora, expected, monkeypatch, tm
     assert kept(training_job(tmp_path, f"lora={lora}", "model.train_dtype=bfloat16")) == expected
 
 
+def test_a_training_that_no_card_can_hold_is_refused_with_what_would_help(monkeypatch, tmp_path):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (6 * GIB, 80 * GIB))
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(EMBEDDED))
+    job = replace(training_job(tmp_path), device="cuda")
+    with pytest.raises(UserError, match=r"needs \d+ GiB .* 1 are free: choose more cards \(gpus=2\), an adapter"):
+        batching(model, job, 200_000, True)
+
+
 # --- an engine beside it
 
 
 def test_an_engine_stays_awake_where_micro_batches_stay_large():
     alone = shared_out(four_billion(), GATHERED, 1, 140 * GIB, 512, None)
-    beside = shared_out(four_billion(), GATHERED, 1, 140 * GIB, 512, None, engine=20 * GIB)
+    beside = shared_out(four_billion(), GATHERED, 1, 140 * GIB, 512, None, engine=50 * GIB)
     assert beside.awake
-    assert ENOUGH <= beside.tokens < alone.tokens
+    assert enough(GATHERED) <= beside.tokens < alone.tokens
+
+
+def test_a_large_model_keeps_a_gpu_busy_with_fewer_tokens():
+    small, medium, large = (enough(Gathered(gib * GIB, 0)) for gib in (1, 2, 8))
+    assert (small, medium, large) == (16384, 8192, 4096)
 
 
 @pytest.mark.parametrize("checkpointing", [None, True])

@@ -46,23 +46,23 @@ def test_a_training_with_master_weights_fits_beside_it(name, card):
 
 
 def test_a_small_model_takes_no_more_than_a_full_batch():
-    full = SEQUENCES * 1024 * 2 * 24 * 2 * 64 * 2
+    full = SEQUENCES * 512 * 2 * 24 * 2 * 64 * 2
     assert chosen("0.5B", 80).cache == chosen("0.5B", 141).cache == full
 
 
 def test_short_sequences_need_a_smaller_cache():
-    assert chosen("0.5B", 80, max_model_len=512).cache == chosen("0.5B", 80).cache // 2
+    assert chosen("0.5B", 80, max_model_len=256).cache == chosen("0.5B", 80).cache // 2
 
 
 @pytest.mark.parametrize(("name", "card"), [("4B", 40), ("14B", 80), ("14B", 141)])
 def test_an_adapter_on_its_base_fits_beside_it_where_a_full_training_does_not(name, card):
     memory, (weights, config) = chosen(name, card), SHAPES[name]
     assert memory.utilization * card + (1 + ADAPTER) * weights < card
-    assert memory.cache >= 32 * 1024 * Shape.of(config).bytes_per_token
+    assert memory.cache >= 32 * 512 * Shape.of(config).bytes_per_token
 
 
 def test_a_model_too_large_to_be_trained_there_takes_what_is_free():
-    assert chosen("4B", 24).utilization > 0.9
+    assert chosen("14B", 40).utilization > 0.9
 
 
 def test_a_little_more_in_use_does_not_change_the_cache():

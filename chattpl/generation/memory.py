@@ -10,7 +10,7 @@ from chattpl.errors import UserError
 GIB = 2**30
 SEQUENCES = 512  # generated at once on a GPU; the sampler's share of the memory grows with it
 BATCH_TOKENS = 8192  # computed at once on a GPU, prompts included
-LENGTH = 1024  # of a middling sequence, prompt included, in tokens
+LENGTH = 512  # of a middling sequence, prompt included, in tokens: those in the cache are half written on average
 CPU_SEQUENCES = 256
 FLOATS = 5  # of 4 bytes, for each logit of a batch: logits, their probabilities and logarithms, noise, a copy
 GRAPHS = 2 * GIB  # CUDA's context, the CUDA graphs, the libraries' work space: measured 1.8 GiB

@@ -10,6 +10,7 @@ import torch
 from transformers import PreTrainedModel
 
 from chattpl import ranks
+from chattpl.errors import UserError
 from chattpl.generation.device import gpu_bytes
 from chattpl.generation.memory import ADAPTER, GIB, GRAPHS, Shape, sizes
 from chattpl.training.adapter import adapter_size
@@ -20,7 +21,9 @@ logger = logging.getLogger(__name__)
 RESERVE = 0.1  # of the memory: for the allocator's gaps and what the arithmetic leaves out
 HEAD = 5 * GIB  # the output layer's working memory, its gradient in float32 included
 CPU_SHARE = 0.25  # of a CPU's memory that activations may take
-ENOUGH = 16384  # tokens of a micro-batch; larger ones are hardly faster on any GPU that was measured
+# Tokens of a micro-batch of a model with 1 GiB of weights, of a larger one in proportion fewer, but not below the
+# second: with more no GPU that was measured is much faster.
+ENOUGH = (16384, 4096)
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,9 @@ def batching(
         bf16: activations are bfloat16.
         adapter: that the model is to get; null for full fine-tuning.
         engine: the bytes that an engine, which sleeps, takes when it wakes; 0 where it must not stay awake.
+
+    Raises:
+        UserError: a GPU cannot hold the training, with the longest sample alone.
     """
     width = 2 if bf16 or job.train_dtype != "float32" else 4
     weights = list(model.parameters())
@@ -101,6 +107,9 @@ def batching(
     asked = job.hyperparameters.get("gradient_checkpointing")
     gathered = Gathered.of(sizes(model.config), parameters, 4 if job.train_dtype == "float32" else 2, adapter is None)
     chosen = shared_out(footprint, gathered, ranks.count(), memory, longest, asked, -(-engine // GIB) * GIB)
+    least = taken(footprint, gathered, ranks.count(), longest, chosen)
+    if job.device == "cuda" and least > memory:
+        raise UserError(too_large(least, memory, ranks.count(), adapter is not None))
     if ranks.count() > 1:
         shared = "weights, gradients and optimizer state" if adapter is None else "the adapter's base"
         if adapter is not None and chosen.whole:
@@ -114,6 +123,15 @@ def batching(
     awake = ", the engine's included, which stays awake" if chosen.awake else ""
     logger.info("micro-batches of up to %d tokens, %s, in %.0f GiB%s", chosen.tokens, how, memory / GIB, awake)
     return chosen
+
+
+def too_large(needed: float, memory: float, count: int, adapted: bool) -> str:
+    """What to say of a training for which `memory` bytes on each of `count` cards are too few."""
+    ways = [f"more cards (gpus={2 * count})", *([] if adapted else ["an adapter (lora=r16)"]), "a smaller model"]
+    return (
+        f"the training needs {needed / GIB:.0f} GiB on each card for weights, gradients, optimizer state and the "
+        f"longest sample; {memory / GIB:.0f} are free: choose {', '.join(ways[:-1])} or {ways[-1]}"
+    )
 
 
 @dataclass(frozen=True)
@@ -152,7 +170,7 @@ def shared_out(
     """`fitting` for each of `count` ranks: with all weights where that needs no checkpointing, else with a layer's.
 
     All of an adapter's base stays between two steps too, when the engine wakes. The engine stays awake if beside it
-    there is room for `ENOUGH` tokens without checkpointing.
+    there is room for `enough` tokens without checkpointing.
 
     Args:
         footprint: of the whole training.
@@ -163,7 +181,7 @@ def shared_out(
     """
     if engine:
         beside = shared_out(footprint, gathered, count, memory - engine, longest, checkpointing)
-        if not beside.checkpointing and beside.tokens >= max(ENOUGH, longest):
+        if not beside.checkpointing and beside.tokens >= max(enough(gathered), longest):
             return replace(beside, awake=True)
     all_weights, a_layers = (
         fitting(replace(footprint, state=state, frozen=0), memory, longest, checkpointing)
@@ -177,6 +195,12 @@ def shared_out(
     if fits and all_weights.checkpointing == bool(checkpointing):
         return all_weights
     return replace(a_layers, whole=False)
+
+
+def enough(gathered: Gathered) -> int:
+    """Tokens of a micro-batch with which a GPU is busy; more would hardly make it faster."""
+    most, least = ENOUGH
+    return min(most, max(least, most * GIB // gathered.all))
 
 
 def held(footprint: Footprint, gathered: Gathered, count: int, whole: bool) -> int:
