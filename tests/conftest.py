@@ -1,5 +1,6 @@
 """What several test files share: the models, the data outside the repository, the command line."""
 
+import functools
 import os
 import shutil
 import subprocess
@@ -8,8 +9,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import composing
 import pytest
 from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
 
 from chattpl import hydra_app
 from chattpl.basemodel import EMBEDDED, declared_eos_ids
@@ -73,11 +76,17 @@ def transformers_engine() -> Engine:
     return start(spec("transformers"), EMBEDDED)
 
 
-def configuration(*overrides: str) -> Config:
-    """What the command line composes from `overrides`, checked."""
+@functools.cache
+def composed(*overrides: str) -> DictConfig:
+    """What Hydra composes from `overrides`; it takes a third of a second, so once a session."""
     hydra_app.register()
     with initialize_config_dir(str(hydra_app.configuration_folder()), version_base="1.3"):
-        config = checked_config(compose("config", overrides=list(overrides)))
+        return compose("config", overrides=list(overrides))
+
+
+def configuration(*overrides: str) -> Config:
+    """What the command line composes from `overrides`, checked."""
+    config = checked_config(composed(*overrides))
     config.engine.name = resolved_engine(config.engine.name)
     config.engine.max_model_len = max_model_len(config.engine.max_model_len, EMBEDDED)
     return config
@@ -118,6 +127,12 @@ def settled() -> None:
     from chattpl import vectormath
 
     vectormath.settle()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _composed_quickly() -> Iterator[None]:
+    with composing.quickly():
+        yield
 
 
 @pytest.fixture(scope="session")
