@@ -25,7 +25,8 @@ class Ended:
     seconds: float
 
 
-def _undrawn(draw: Callable[..., object], study: object) -> dict[str, bytes]:
+def undrawn(draw: Callable[..., object], study: object) -> dict[str, bytes]:
+    """In the place of `draw_files`."""
     return {"png": b"", "svg": b"<svg/>"}
 
 
@@ -37,7 +38,7 @@ def command(*arguments: str, cwd: Path) -> Ended:
         mock.patch.object(sys, "argv", ["chattpl", *arguments]),
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
-        mock.patch("chattpl.report.canvas.draw_files", _undrawn),
+        mock.patch("chattpl.report.canvas.draw_files", undrawn),
     ):
         try:
             main.main()

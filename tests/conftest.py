@@ -29,6 +29,15 @@ ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
 INSTRUCTION = "Work it out step by step and end with #### and the number."
 
+# The files that take longest. They begin, so that the workers of `tests/run.sh` end at about the same time.
+LONG = ("ranks", "faults", "hub", "bad_input", "sweep", "report", "hydra", "docs", "resume", "engines", "cell")
+LONG += ("answers", "worker", "display", "grpo")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {f"test_{name}": place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(LONG)))
+
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
