@@ -1,9 +1,13 @@
-"""The command line inside the test's own process, so that hundreds of commands need one import of torch."""
+"""The command line inside the test's own process, so that hundreds of commands need one import of torch.
+
+Its reports have empty pictures, which would take longer than all the rest; `run_main` of conftest has them drawn.
+"""
 
 import contextlib
 import io
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
@@ -21,6 +25,11 @@ class Ended:
     seconds: float
 
 
+def undrawn(draw: Callable[..., object], study: object) -> dict[str, bytes]:
+    """In the place of `draw_files`."""
+    return {"png": b"", "svg": b"<svg/>"}
+
+
 def command(*arguments: str, cwd: Path) -> Ended:
     """`python -m chattpl.main ARGUMENTS` in the folder `cwd`."""
     out, err, status, began = io.StringIO(), io.StringIO(), 0, time.process_time()
@@ -29,6 +38,7 @@ def command(*arguments: str, cwd: Path) -> Ended:
         mock.patch.object(sys, "argv", ["chattpl", *arguments]),
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
+        mock.patch("chattpl.report.canvas.draw_files", undrawn),
     ):
         try:
             main.main()

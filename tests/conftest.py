@@ -1,5 +1,6 @@
 """What several test files share: the models, the data outside the repository, the command line."""
 
+import functools
 import os
 import shutil
 import subprocess
@@ -8,8 +9,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import composing
 import pytest
 from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
 
 from chattpl import hydra_app
 from chattpl.basemodel import EMBEDDED, declared_eos_ids
@@ -25,6 +28,15 @@ from chattpl.training.job import TrainingJob
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
 INSTRUCTION = "Work it out step by step and end with #### and the number."
+
+# The files that take longest. They begin, so that the workers of `tests/run.sh` end at about the same time.
+LONG = ("ranks", "faults", "hub", "bad_input", "sweep", "report", "hydra", "docs", "resume", "engines", "cell")
+LONG += ("answers", "worker", "display", "grpo")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {f"test_{name}": place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(LONG)))
 
 
 @pytest.fixture(scope="session")
@@ -73,11 +85,17 @@ def transformers_engine() -> Engine:
     return start(spec("transformers"), EMBEDDED)
 
 
-def configuration(*overrides: str) -> Config:
-    """What the command line composes from `overrides`, checked."""
+@functools.cache
+def composed(*overrides: str) -> DictConfig:
+    """What Hydra composes from `overrides`; it takes a third of a second, so once a session."""
     hydra_app.register()
     with initialize_config_dir(str(hydra_app.configuration_folder()), version_base="1.3"):
-        config = checked_config(compose("config", overrides=list(overrides)))
+        return compose("config", overrides=list(overrides))
+
+
+def configuration(*overrides: str) -> Config:
+    """What the command line composes from `overrides`, checked."""
+    config = checked_config(composed(*overrides))
     config.engine.name = resolved_engine(config.engine.name)
     config.engine.max_model_len = max_model_len(config.engine.max_model_len, EMBEDDED)
     return config
@@ -118,6 +136,12 @@ def settled() -> None:
     from chattpl import vectormath
 
     vectormath.settle()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _composed_quickly() -> Iterator[None]:
+    with composing.quickly():
+        yield
 
 
 @pytest.fixture(scope="session")

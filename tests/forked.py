@@ -6,24 +6,39 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
+import composing
+from command_line import undrawn
+
+from chattpl.runtime import runtime
+
+runtime()  # sets the environment in which the libraries are imported
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["chattpl.main", "chattpl.training.sft", "chattpl.training.grpo"])
+TRAINING = ["chattpl.training.sft", "chattpl.training.grpo"]
+REPORT = ["chattpl.report.study", "chattpl.report.page", "chattpl.report.figures"]
+FORKS.set_forkserver_preload(["chattpl.main", *TRAINING, *REPORT])
 PATIENCE = 120
 
 
 def _run(arguments: list[str], cwd: Path, log: Path) -> None:
     """The child: standard output and error go into one file."""
-    os.chdir(cwd)
     handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(handle, 1)
-    os.dup2(handle, 2)
+    be_command(arguments, cwd, handle, handle)
+
+
+def be_command(arguments: list[str], cwd: Path, stdout: int, stderr: int) -> None:
+    """Become `python -m chattpl.main ARGUMENTS` in the folder, without vLLM or pictures; the handles are its output."""
+    os.chdir(cwd)
+    os.dup2(stdout, 1)
+    os.dup2(stderr, 2)
     sys.stdout, sys.stderr = open(1, "w", buffering=1), open(2, "w", buffering=1)  # noqa: SIM115
     sys.modules["vllm"] = None
     sys.argv = ["chattpl", *arguments]
     from chattpl.main import main
 
-    main()
+    with composing.quickly(), mock.patch("chattpl.report.canvas.draw_files", undrawn):
+        main()
 
 
 class Forked:

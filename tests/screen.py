@@ -6,14 +6,12 @@ import pty
 import re
 import signal
 import struct
-import subprocess
-import sys
 import termios
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from conftest import ROOT
+from forked import FORKS, be_command
 
 # What comes out of a pseudo-terminal: control sequences, line ends, text.
 PIECES = re.compile(r"\x1b\[(?P<number>[?\d;]*)(?P<letter>[A-Za-z])|(?P<end>[\r\n])|(?P<text>[^\x1b\r\n]+)")
@@ -65,26 +63,27 @@ class Screen:
             assert letter == "m", f"the screen does not know {number}{letter}"
 
 
-class Terminal:
-    """`python -m chattpl.main ARGUMENTS` on a terminal; `stdout` sends standard output elsewhere."""
+def _run(arguments: list[str], cwd: Path, terminal: str, stdout: Path | None) -> None:
+    """The child: the terminal is its own."""
+    os.setsid()
+    os.environ.update({"TERM": "xterm-256color", "COLUMNS": "", "LINES": ""})
+    slave = os.open(terminal, os.O_RDWR)
+    os.dup2(slave, 0)
+    be_command(arguments, cwd, os.open(stdout, os.O_WRONLY | os.O_CREAT) if stdout else slave, slave)
 
-    def __init__(self, *arguments: str, cwd: Path, stdout: int | None = None, columns: int = 80, **environment: str):
+
+class Terminal:
+    """A command without vLLM on a terminal; `stdout` is a file that takes its standard output."""
+
+    def __init__(self, *arguments: str, cwd: Path, stdout: Path | None = None, columns: int = 80):
         self._master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-        settings = {"TERM": "xterm-256color", "PYTHONPATH": str(ROOT), "COLUMNS": "", "LINES": "", **environment}
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "chattpl.main", *arguments],
-            cwd=cwd,
-            env={**os.environ, **settings},
-            stdin=slave,
-            stdout=slave if stdout is None else stdout,
-            stderr=slave,
-            start_new_session=True,
-        )
-        os.close(slave)
+        self._process = FORKS.Process(target=_run, args=([*arguments], cwd, os.ttyname(slave), stdout))
+        self._process.start()
+        self._slave: int | None = slave
         self._printed = b""
 
-    def read(self, until: Callable[[Screen], bool] = lambda screen: False, seconds: float = 300) -> Screen:
+    def read(self, until: Callable[[Screen], bool] | None = None, seconds: float = 300) -> Screen:
         """What it shows at its end, or as soon as `until` is true of it."""
         limit = time.monotonic() + seconds
         while time.monotonic() < limit:
@@ -92,13 +91,22 @@ class Terminal:
                 self._printed += os.read(self._master, 65536)
             except OSError:  # the other end is closed
                 break
-            screen = Screen().feed(self._printed.decode(errors="replace"))
-            if until(screen):
-                return screen
+            self._close_slave()  # the command has opened it
+            if until and until(self._screen()):
+                break
+        return self._screen()
+
+    def _screen(self) -> Screen:
         return Screen().feed(self._printed.decode(errors="replace"))
 
+    def _close_slave(self) -> None:
+        if self._slave is not None:
+            os.close(self._slave)
+            self._slave = None
+
     def interrupt(self) -> None:
-        self._process.send_signal(signal.SIGINT)
+        os.kill(self._process.pid, signal.SIGINT)
 
     def status(self) -> int:
-        return self._process.wait(60)
+        self._process.join(60)
+        return self._process.exitcode

@@ -299,12 +299,9 @@ def test_a_mistake_gets_one_line_that_names_it(case, bad, tmp_path, monkeypatch)
 @pytest.mark.parametrize(
     "arguments",
     [
-        "train.format=chatt",
         "sead=1",
-        "sft.learning_rate=fast",
         "task=gsm8k task.source={bad}/malformed",
         "model.path={bad}/truncated",
-        "study=../../x",
         "-m train.method=sft,grpoo train.format=chatt",
     ],
 )

@@ -23,10 +23,10 @@ TIME = re.compile(r"^\d\d:\d\d:\d\d  ")
 
 
 @pytest.fixture(scope="module")
-def swept(micro, no_vllm, tmp_path_factory) -> tuple[Path, Screen]:
+def swept(micro, tmp_path_factory) -> tuple[Path, Screen]:
     """A sweep on a terminal of 100 columns: its folder, and what was to be seen."""
     folder = tmp_path_factory.mktemp("swept")
-    terminal = Terminal(*micro, *SWEEP, cwd=folder, columns=100, PYTHONPATH=no_vllm)
+    terminal = Terminal(*micro, *SWEEP, cwd=folder, columns=100)
     screen = terminal.read()
     assert terminal.status() == 0, screen.text
     return folder, screen
@@ -71,25 +71,24 @@ def test_log_files_hold_plain_lines(swept):
 
 
 def test_a_file_gets_the_same_lines_whether_standard_error_is_a_terminal(micro, no_vllm, tmp_path):
-    arguments = [*micro, "method=none", "task.test_limit=60", "eval.batch_size=1", "eval.max_tokens=24"]
+    arguments = [*micro, "method=none", "task.test_limit=24", "eval.batch_size=1", "eval.max_tokens=24"]
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     plain = run_main(*arguments, cwd=tmp_path / "a", PYTHONPATH=no_vllm).stdout
-    with (tmp_path / "out").open("w") as file:
-        terminal = Terminal(*arguments, cwd=tmp_path / "b", stdout=file.fileno(), PYTHONPATH=no_vllm)
-        shown = terminal.read()
+    terminal = Terminal(*arguments, cwd=tmp_path / "b", stdout=tmp_path / "out")
+    shown = terminal.read()
     assert terminal.status() == 0
     without_figures = [re.sub(r"[\d.:]+", "", text) for text in (plain, (tmp_path / "out").read_text())]
     assert without_figures[0] == without_figures[1]
     seen = "\n".join(shown.states)
     assert "0 of 1 cell " in seen
-    assert re.search(r"evaluating base_eval_\S+ answered \d+ of 60", seen)
+    assert re.search(r"evaluating base_eval_\S+ answered \d+ of 24", seen)
     assert shown.text == ""
 
 
-def test_an_interrupted_command_leaves_the_terminal_as_it_was(micro, no_vllm, tmp_path):
+def test_an_interrupted_command_leaves_the_terminal_as_it_was(micro, tmp_path):
     arguments = [*micro, "method=sft", "sft.max_steps=5000", "sft.save_steps=5000"]
-    terminal = Terminal(*arguments, cwd=tmp_path, PYTHONPATH=no_vllm)
+    terminal = Terminal(*arguments, cwd=tmp_path)
     assert not terminal.read(until=lambda screen: re.search(r"step [1-9]\d* of", screen.text)).cursor
     terminal.interrupt()
     screen = terminal.read()

@@ -4,7 +4,8 @@ import json
 
 import pytest
 import yaml
-from conftest import ROOT, configuration, run_main
+from command_line import command
+from conftest import ROOT, configuration
 
 from chattpl.basemodel import EMBEDDED
 from chattpl.formats import ChatFields, make_format
@@ -17,9 +18,9 @@ INSTRUCTION = "End with a number."
 def previews(tmp_path_factory):
     """What `stage=preview` shows of each template, trained and evaluated in it."""
     cwd = tmp_path_factory.mktemp("grid")
-    formats = ",".join(GRID)
-    done = run_main("-m", "grid=ptst", "stage=preview", f"train.format={formats}", f"eval.format={formats}", cwd=cwd)
-    assert done.returncode == 0, done.stderr
+    for name in GRID:
+        ended = command("grid=ptst", "stage=preview", f"train.format={name}", f"eval.format={name}", cwd=cwd)
+        assert ended.status == 0, ended.err
     folders = {name: cwd / f"outputs/arithmetic-tiny/eval/sft_{name}_eval_{name}/preview.json" for name in GRID}
     return {name: json.loads(path.read_text()) for name, path in folders.items()}
 
@@ -68,6 +69,6 @@ def test_it_stands_around_each_worked_example_too(tiny_tokenizer):
 
 
 def test_a_chat_prompt_without_the_question_is_refused(tmp_path):
-    done = run_main("stage=preview", "formats.chat.prompt=Solve it", f"model.path={EMBEDDED}", cwd=tmp_path)
-    assert done.returncode == 1
-    assert "formats.chat.prompt: must hold '{question}' once, holds it 0 times" in done.stderr
+    ended = command("stage=preview", "formats.chat.prompt=Solve it", f"model.path={EMBEDDED}", cwd=tmp_path)
+    assert ended.status == 1
+    assert "formats.chat.prompt: must hold '{question}' once, holds it 0 times" in ended.err

@@ -31,7 +31,7 @@ OTHER_FILES = ("pytorch_model.bin", "model.gguf", "README.md", "consolidated.saf
 CODE = "modeling_micro.py"
 TEMPLATE = "additional_chat_templates/tools.jinja"
 WEIGHTS = "model.safetensors"
-CELL = ["model.path=org/micro", "task=gsm8k", "task.source=org/sums", "train.method=none"]
+CELL = ["model.path=org/micro", "task=gsm8k", "task.source=org/sums", "train.method=none", "stage=eval"]
 TRAINING = ["task=gsm8k", "train.method=sft", "sft.max_steps=1", "stage=train"]
 NO_DATA = ["task=gsm8k", "task.source=org/none"]  # ends in an error as soon as the model is there
 SMALL = ["engine.name=transformers", "device=cpu", "eval.max_tokens=4", "eval.batch_size=4", "study=s"]

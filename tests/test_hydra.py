@@ -153,7 +153,7 @@ def test_trials_of_optuna_that_fail_are_listed_and_do_not_stop_the_others(micro,
     pytest.importorskip("hydra_plugins.hydra_optuna_sweeper", reason="needs the extra `search`")
     formats = ["+formats.bad={kind: raw, eos: '<nope>'}"]
     search = ["hydra/sweeper=optuna", "hydra/sweeper/sampler=random", "hydra.sweeper.n_trials=10"]
-    values = ["method=none", "eval.format=choice(chat,raw,bad)", "eval.max_tokens=int(interval(2,900))"]
+    values = ["method=none", "eval.format=choice(chat,raw,bad)", "eval.temperature=interval(0.1,1)"]
     ended = command(*micro, *formats, "-m", *search, "hydra.sweeper.sampler.seed=3", *values, cwd=tmp_path)
     assert ended.status == 1
     assert work_done(ended.out) == (0, 8, 2)

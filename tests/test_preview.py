@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from conftest import run_main
+from command_line import command
 
 from chattpl.basemodel import EMBEDDED
 
@@ -20,10 +20,12 @@ def tokenizer_only(tmp_path_factory):
 @pytest.fixture(scope="module")
 def previewed(tokenizer_only, tmp_path_factory):
     cwd = tmp_path_factory.mktemp("preview")
-    done = run_main("stage=preview", f"model.path={tokenizer_only}", "eval.format=raw", cwd=cwd, COLUMNS="200")
-    assert done.returncode == 0, done.stderr
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COLUMNS", "200")
+        ended = command("stage=preview", f"model.path={tokenizer_only}", "eval.format=raw", cwd=cwd)
+    assert ended.status == 0, ended.err
     folder = cwd / "outputs/arithmetic-tiny/eval/sft_chat_template_eval_raw"
-    return json.loads((folder / "preview.json").read_text()), done.stdout
+    return json.loads((folder / "preview.json").read_text()), ended.out
 
 
 def test_it_needs_no_weights(previewed):

@@ -13,7 +13,8 @@ from unittest import mock
 
 import pytest
 import torch
-from conftest import run_main, spec, training_job
+from command_line import command
+from conftest import spec, training_job
 from forked import FORKS, PATIENCE
 from recorder import Holding
 from safetensors.torch import load_file
@@ -320,10 +321,12 @@ def test_what_each_rank_draws_for_itself_leaves_what_all_draw_alone(monkeypatch)
 # --- as a user types it
 
 
-def test_a_cell_on_two_processes(micro, no_vllm, tmp_path):
-    ended = run_main(*micro, "gpus=2", "device=cpu", "sft.save_strategy=no", cwd=tmp_path, PYTHONPATH=no_vllm)
-    assert ended.returncode == 0, ended.stderr
-    assert "2 ranks, each with its share of weights, gradients and optimizer state, and in a step with" in ended.stdout
+def test_a_cell_is_trained_on_two_processes(micro, no_vllm, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "vllm", None)
+    monkeypatch.setenv("PYTHONPATH", no_vllm)
+    ended = command(*micro, "stage=train", "gpus=2", "device=cpu", "sft.save_strategy=no", cwd=tmp_path)
+    assert ended.status == 0, ended.err
+    assert "2 ranks, each with its share of weights, gradients and optimizer state, and in a step with" in ended.out
     (manifest,) = tmp_path.glob("outputs/*/models/sft_chat_template/train.json")
     assert read_json(manifest)["gpus"] == 2
 

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,6 @@ def job_in(folder: Path, method: str) -> TrainingJob:
 
 def work(job: TrainingJob, folder: Path) -> subprocess.CompletedProcess[str]:
     """`python -m chattpl.training.worker job.json` in a folder of its own."""
-    folder.mkdir(exist_ok=True)
     (folder / "job.json").write_text(json.dumps(job.to_json()))
     arguments = [sys.executable, "-m", "chattpl.training.worker", "job.json"]
     threads = str(torch.get_num_threads())  # decides in which order sums are rounded
@@ -39,26 +39,30 @@ def test_a_job_is_the_same_after_a_journey_as_json(tmp_path, method):
     assert TrainingJob.from_json(json.loads(json.dumps(job.to_json()))) == job
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_a_worker_trains_the_model_that_this_process_trains(tmp_path, method):
+@pytest.fixture(scope="module", params=METHODS)
+def worked(request, tmp_path_factory) -> TrainingJob:
+    """A job that a worker has done."""
+    folder = tmp_path_factory.mktemp("there")
+    job = job_in(folder, request.param)
+    done = work(job, folder)
+    assert done.returncode == 0, done.stderr
+    return job
+
+
+def test_a_worker_trains_the_model_that_this_process_trains(worked, tmp_path):
     from chattpl.training.run import run_job
 
-    here, there = job_in(tmp_path / "here", method), job_in(tmp_path / "there", method)
+    here = replace(worked, work=str(tmp_path / "run"), output=str(tmp_path / "model"))
     run_job(here, EnginePool())
-    done = work(there, tmp_path / "there")
-    assert done.returncode == 0, done.stderr
-    one, two = (Path(job.output) / "model.safetensors" for job in (here, there))
+    one, two = (Path(job.output) / "model.safetensors" for job in (here, worked))
     assert one.read_bytes() == two.read_bytes()
 
 
-def test_a_worker_leaves_a_model_folder_with_its_report(tmp_path):
-    job = job_in(tmp_path, "sft")
-    done = work(job, tmp_path)
-    assert done.returncode == 0, done.stderr
-    report = TrainReport.from_json(json.loads((Path(job.output) / "train.json").read_text()))
-    assert report.steps == 2
-    assert report.inputs == job.inputs
-    assert (Path(job.output) / "tokenizer.json").is_file()
+def test_a_worker_leaves_a_model_folder_with_its_report(worked):
+    report = TrainReport.from_json(json.loads((Path(worked.output) / "train.json").read_text()))
+    assert report.steps == (2 if worked.method == "sft" else 1)
+    assert report.inputs == worked.inputs
+    assert (Path(worked.output) / "tokenizer.json").is_file()
 
 
 def test_what_is_no_job_is_one_line(tmp_path):
