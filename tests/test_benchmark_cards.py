@@ -144,3 +144,11 @@ def test_one_training_is_measured_on_one_process_and_two(part, tmp_path):
     small = [each for each in SMALL if not each.startswith(("--steps", "--grpo-steps"))]
     found = rows(run_cards(tmp_path, part, "--steps=6", "--grpo-steps=4", *small))
     assert float(found["gpus=2"][-4].replace(",", "")) > 0
+
+
+def test_the_benchmark_of_the_link_times_what_a_training_passes_on(tmp_path):
+    page = tmp_path / "link.md"
+    command = [sys.executable, str(BENCHMARKS / "link.py"), "--gpus=2", "--mib=1", f"--page={page}"]
+    subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True, capture_output=True, timeout=300)
+    found = {name: cells for name, cells in rows(page.read_text(encoding="utf-8")).items() if name.endswith("ed up")}
+    assert float(found["gradients added up"][0]) > 0
