@@ -108,8 +108,8 @@ def batching(
     gathered = Gathered.of(sizes(model.config), parameters, 4 if job.train_dtype == "float32" else 2, adapter is None)
     chosen = shared_out(footprint, gathered, ranks.count(), memory, longest, asked, -(-engine // GIB) * GIB)
     least = taken(footprint, gathered, ranks.count(), longest, chosen)
-    if job.device == "cuda" and least > memory:
-        raise UserError(too_large(least, memory, ranks.count(), adapter is not None))
+    if job.device == "cuda" and least > memory + HEAD:  # even without working memory
+        raise UserError(too_large(least, memory + HEAD, ranks.count(), adapter is not None))
     if ranks.count() > 1:
         shared = "weights, gradients and optimizer state" if adapter is None else "the adapter's base"
         if adapter is not None and chosen.whole:
