@@ -154,7 +154,7 @@ def test_a_training_that_no_card_can_hold_is_refused_with_what_would_help(monkey
     model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(EMBEDDED))
     job = replace(training_job(tmp_path), device="cuda")
     with pytest.raises(UserError, match=r"needs \d+ GiB .* 6 are free: choose more cards \(gpus=2\), an adapter"):
-        batching(model, job, 400_000, True)
+        batching(model, job, 4_000_000, True)
 
 
 # --- an engine beside it
