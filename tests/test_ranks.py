@@ -1,5 +1,6 @@
 """One training as several processes: the same steps over the same samples, the same weights but for rounding."""
 
+import itertools
 import json
 import os
 import random
@@ -150,9 +151,21 @@ LORA = ["lora=r16", "lora.r=4"]
 ADAPTER = "adapter/adapter_model.safetensors"
 
 
-@pytest.mark.parametrize("plan", PLANS)
-@pytest.mark.parametrize("method", SIZES)
-@pytest.mark.parametrize("lora", [[], LORA])
+# Each plan with and without an adapter and under both methods; the other pairings are slow.
+USUAL = {("sft", False, 0), ("sft", True, 1), ("grpo", True, 0), ("grpo", False, 1)}
+PAIRINGS = [
+    pytest.param(
+        LORA if adapted else [],
+        method,
+        PLANS[plan],
+        id=f"{method}-{'adapter' if adapted else 'weights'}-{'pieces' if plan else 'whole'}",
+        marks=[] if (method, adapted, plan) in USUAL else pytest.mark.slow,
+    )
+    for method, adapted, plan in itertools.product(SIZES, (False, True), (0, 1))
+]
+
+
+@pytest.mark.parametrize(("lora", "method", "plan"), PAIRINGS)
 def test_two_ranks_train_the_model_of_one(lora, method, plan, make_job, tmp_path):
     options = ["bf16=false"] if method == "sft" else ["bf16=false", "beta=0.1"]
     one, two = (
