@@ -17,7 +17,7 @@ sys.path.insert(0, str(ROOT))
 from chattpl.errors import UserError  # noqa: E402
 from chattpl.generation.llm_arguments import spread  # noqa: E402
 from chattpl.generation.memory import ACTIVATIONS, ADAPTER, GIB, LEAVES  # noqa: E402
-from chattpl.training.memory import HEAD, RESERVE, Footprint, Gathered, shared_out, state_bytes, taken  # noqa: E402
+from chattpl.training.footprint import HEAD, RESERVE, Footprint, Gathered, shared_out, state_bytes, taken  # noqa: E402
 
 OUTPUT = Path(__file__).with_suffix(".md")
 CARDS = {"24 GB": 23.6, "40 GB": 39.4, "80 GB": 79.2, "141 GB": 139.8}  # memory in GiB, as PyTorch gives it

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
@@ -41,6 +42,11 @@ def _make_smollm2() -> str | None:
     if not (MODELS / "build.py").is_file():
         return "needs ../shared/models/build.py"
     SMOLLM2.parent.mkdir(exist_ok=True)
+    with FileLock(SMOLLM2.with_suffix(".lock")):  # of several workers one makes it
+        return None if SMOLLM2.is_dir() else _build_smollm2()
+
+
+def _build_smollm2() -> str | None:
     with tempfile.TemporaryDirectory(dir=SMOLLM2.parent) as folder:
         command = [sys.executable, MODELS / "build.py", "smollm2_135m", Path(folder, "model")]
         built = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -60,7 +60,7 @@ NAMES = [
     case("TRL field of SFT", "sft.learning_rat=1e-3", "sft.learning_rat", "'learning_rate'"),
     case("TRL field of GRPO", "train.method=grpo grpo.num_generation=4", "grpo.num_generation", "'num_generations'"),
     case("field that is chattpl's", "sft.output_dir=/tmp/x", "sft.output_dir", "cannot be set"),
-    case("optimizer without masters", "model=smollm2_135m sft.optim=adafactor", "sft.optim=adafactor", "adamw_torch"),
+    case("optimizer without masters", "model=qwen3_0_6b sft.optim=adafactor", "sft.optim=adafactor", "adamw_torch"),
     case("no card", "gpus=0", "gpus=0", "between 1"),
     case("several cards with another optimizer", "gpus=2 sft.optim=lion_32bit", "gpus=2", "sft.optim=adamw_torch"),
     case(

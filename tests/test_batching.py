@@ -12,19 +12,9 @@ from chattpl import ranks
 from chattpl.basemodel import EMBEDDED
 from chattpl.errors import UserError
 from chattpl.generation.memory import sizes
+from chattpl.training.footprint import Batching, Footprint, Gathered, enough, fitting, shared_out, taken
 from chattpl.training.grpo import step_shape
-from chattpl.training.memory import (
-    GIB,
-    Batching,
-    Footprint,
-    Gathered,
-    batching,
-    enough,
-    fitting,
-    kept,
-    shared_out,
-    taken,
-)
+from chattpl.training.memory import GIB, batching, kept
 
 QWEN3_4B = {"hidden_size": 2560, "num_hidden_layers": 36, "num_attention_heads": 32, "num_key_value_heads": 8,
             "head_dim": 128, "intermediate_size": 9728, "vocab_size": 151936}  # fmt: skip

@@ -34,8 +34,8 @@ from chattpl.ranks import Ranks, joined
 from chattpl.train_report import TrainReport
 from chattpl.training import launch, memory, packing
 from chattpl.training.callbacks import last_checkpoint
+from chattpl.training.footprint import Batching
 from chattpl.training.job import TrainingJob
-from chattpl.training.memory import Batching
 from chattpl.training.run import run_job
 from chattpl.training.sharding import drawing_apart
 
