@@ -1,8 +1,8 @@
-import time
 from decimal import Decimal
 from fractions import Fraction
 
 import pytest
+from conftest import takes_less_than_a_second
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -223,15 +223,13 @@ HOSTILE += (
 @pytest.mark.parametrize("start", ["", "#### ", "#### 1", "1", "1 = 1\n#### 2\n"])
 def test_hostile_text_of_100k_characters_is_graded_in_less_than_a_second(start, piece):
     output = (start + piece * 100_000)[:100_000]
-    assert any(seconds_to_grade(output) < 1 for _ in range(3))  # a machine that does other things takes longer at times
 
+    def grade():
+        read.cache_clear()
+        grader.grade(output, "18")
+        parse_number(output)
 
-def seconds_to_grade(output):
-    read.cache_clear()
-    began = time.process_time()
-    grader.grade(output, "18")
-    parse_number(output)
-    return time.process_time() - began
+    assert takes_less_than_a_second(grade)
 
 
 PIECES = (

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
+from conftest import takes_less_than_a_second
 
 from chattpl.errors import UserError
 from chattpl.tasks import math500
@@ -178,12 +179,14 @@ def test_grading_says_nothing(capfd):
     "piece",
     ["\\boxed{", "{", "\\boxed{1}", "}", "\\", " ", "$", "\\boxed ", "\\boxed{}", "answer is ", "#### a\n", "=", "\\["],
 )
-def test_hostile_text_of_100k_characters_is_cut_in_a_few_seconds(piece):
+def test_hostile_text_of_100k_characters_is_cut_in_less_than_a_second(piece):
     output = ("\\boxed{1}" + piece * 100_000)[:100_000]
-    began = time.process_time()
-    task.form.find(output[: task.answer_end(output)])
-    read_formula(output)
-    assert time.process_time() - began < 3
+
+    def cut():
+        task.form.find(output[: task.answer_end(output)])
+        read_formula(output)
+
+    assert takes_less_than_a_second(cut)
 
 
 def test_a_sample_without_a_solution_teaches_the_boxed_answer(tmp_path):
