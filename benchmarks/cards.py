@@ -49,22 +49,14 @@ from pathlib import Path
 from typing import Any
 
 import cards_tables as tables
+from cards_bench import METHODS, bench_of, length_of, overrides_of, title_of
+from cards_large import large
 from cards_tables import LARGE, LORA
-from commands import (
-    add_study_options,
-    chattpl,
-    environment,
-    gpu,
-    in_gib,
-    reason,
-    study_overrides,
-    watched_memory,
-)
+from commands import add_study_options, chattpl, environment, gpu, study_overrides, tried
 from fault_injection import SWEEP
 from matrix_speed import finished
-from sections import machine, made_with, replace_section
-from training_speed import STEP, Bench
-from training_tables import Figures
+from sections import Figures, Page
+from training_speed import Bench
 
 from chattpl.basemodel import EMBEDDED
 from chattpl.generation.cards import VISIBLE, visible_cards
@@ -74,61 +66,6 @@ INTRODUCTION = """# What several GPUs bring
 Made by `benchmarks/cards.py`; each row is a command of its own. Steady is after the first steps; the whole command
 includes the start of Python, loading, and saving the model. Peaks are each GPU's memory in use, engine included.
 """
-METHODS = {"sft": "SFT", "grpo": "GRPO"}
-
-
-class Page:
-    """Figures by section and row, kept beside the page that shows them."""
-
-    def __init__(self, path: Path):
-        self.path = path
-
-    def rows(self, title: str) -> dict[str, Figures]:
-        return self._kept().get(title, {})
-
-    def note(self, title: str, row: str, figures: Figures, show: Callable[[str, dict[str, Figures]], str]) -> None:
-        """Keep a row's figures in the place of older ones, and write its section anew."""
-        kept = self._kept()
-        kept.setdefault(title, {})[row] = {**figures, "made_with": made_with()}
-        self.path.with_suffix(".json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
-        text = show(title, kept[title])
-        replace_section(self.path, INTRODUCTION, text)
-        print(text, flush=True)
-
-    def _kept(self) -> dict[str, dict[str, Figures]]:
-        path = self.path.with_suffix(".json")
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-
-
-def tried(work: Callable[[], Figures]) -> Figures:
-    """The figures, or why there are none."""
-    try:
-        return work()
-    except RuntimeError as error:
-        print(error, file=sys.stderr, flush=True)
-        return {"failed": reason(error)}
-
-
-def title_of(options: argparse.Namespace, *words: str) -> str:
-    name = options.model.name if options.model else options.config
-    return ", ".join([words[0], name, *words[1:], options.task, machine(), *options.overrides])
-
-
-def length_of(options: argparse.Namespace, method: str) -> tuple[str, ...]:
-    """How a training is told in a title."""
-    if method == "grpo":
-        return f"{options.completions} x {options.max_completion_length}", f"{options.grpo_steps} steps"
-    return f"{options.samples} samples a step", f"{options.steps} steps"
-
-
-def bench_of(options: argparse.Namespace, *overrides: str) -> Bench:
-    """Trainings with these overrides beside those of the command line."""
-    changed = {**vars(options), "overrides": [*options.overrides, *overrides]}
-    return Bench(argparse.Namespace(**changed), options.seconds)
-
-
-def overrides_of(bench: Bench, method: str) -> list[str]:
-    return bench.grpo_overrides() if method == "grpo" else bench.sft_overrides(bench.options.samples)
 
 
 def trained(bench: Bench, method: str, folder: Path, log: Path) -> Figures:
@@ -186,93 +123,6 @@ def trainings(method: str, options: argparse.Namespace, page: Page) -> None:
             bench, log = bench_of(options, f"gpus={count}"), options.logs / f"{method}.{count}.log"
             figures = tried(partial(trained, bench, method, Path(folder), log))
         page.note(title, str(count), figures, partial(tables.trainings, method))
-
-
-# --- a model that does not fit on one card
-
-
-def large(options: argparse.Namespace, page: Page) -> None:
-    count = options.gpus[-1]
-    title = title_of(options, "Large", f"gpus={count}", *length_of(options, "sft"), *length_of(options, "grpo"))
-    for row in options.rows:
-        if row == "one-card":
-            figures = tried(partial(on_one_card, options))
-        else:
-            method, _, verb = row.partition("-")
-            work = {"": interrupted, "again": resumed, "answers": answered}[verb]
-            bench, log = bench_of(options, f"gpus={count}"), options.logs / f"large.{row}.log"
-            figures = tried(partial(work, bench, method, log))
-        page.note(title, row, figures, tables.large)
-
-
-def large_command(bench: Bench, method: str) -> list[str]:
-    """What is typed, and typed again."""
-    return [*bench.model, *overrides_of(bench, method), f"output_root={large_folder(bench, method)}"]
-
-
-def large_folder(bench: Bench, method: str) -> Path:
-    return bench.options.folder / "large" / method
-
-
-def interrupted(bench: Bench, method: str, log: Path) -> Figures:
-    """A training from its beginning, until SIGTERM has it write a checkpoint and end."""
-
-    def reached(line: str) -> bool:
-        found = STEP.search(line)
-        return found is not None and int(found[1]) >= bench.options.interrupt_after
-
-    folder = large_folder(bench, method)
-    shutil.rmtree(folder.parent, ignore_errors=True)  # the other method's too: a disk has no room for both
-    arguments = ["stage=train", *large_command(bench, method)]
-    done = chattpl(arguments, log, seconds=bench.seconds, interrupt=reached)
-    found = [int(path.name.partition("-")[2]) for path in folder.glob("*/.work/models/*/run/**/checkpoint-*")]
-    if not found:
-        raise RuntimeError("error: it left no checkpoint")
-    steps = f"{max(found)} of {steps_of(bench, method)}"
-    return {"seconds": done.seconds, "steps": steps, "peaks": done.peaks_gib, "status": "checkpoint written"}
-
-
-def resumed(bench: Bench, method: str, log: Path) -> Figures:
-    """The same command again, to the end."""
-    done = chattpl(["stage=train", *large_command(bench, method)], log, seconds=bench.seconds)
-    [path] = large_folder(bench, method).glob("*/models/*/train.json")
-    report = json.loads(path.read_text(encoding="utf-8"))
-    figures = {"seconds": done.seconds, "resumed": report["resumed_from_step"], "peaks": done.peaks_gib}
-    if not report["resumed_from_step"]:
-        raise RuntimeError("error: it began anew")
-    if report["steps"] != steps_of(bench, method):
-        raise RuntimeError(f"error: {report['steps']} steps in the end")
-    return {**figures, "steps": f"{report['steps']} of {report['steps']}", "status": "trained"}
-
-
-def steps_of(bench: Bench, method: str) -> int:
-    return bench.options.grpo_steps if method == "grpo" else bench.options.steps
-
-
-def answered(bench: Bench, method: str, log: Path) -> Figures:
-    """Both evaluations of what was trained."""
-    asked = [f"task.test_limit={bench.options.questions}", f"eval.max_tokens={bench.options.max_tokens}"]
-    arguments = ["-m", "stage=eval", "eval.format=chat,raw", *large_command(bench, method), *asked]
-    done = chattpl(arguments, log, seconds=bench.seconds)
-    paths = sorted(large_folder(bench, method).glob("*/eval/*/summary.json"))
-    cells = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
-    told = ", ".join(f"{cell['eval_format']}: {cell['n']} answers in {cell['seconds']:.0f} s" for cell in cells)
-    return {"seconds": done.seconds, "peaks": done.peaks_gib, "status": told}
-
-
-def on_one_card(options: argparse.Namespace) -> Figures:
-    """The same SFT with gpus=1; that it does not fit is what it has to show."""
-    bench = bench_of(options, "gpus=1")
-    log, began, told = options.logs / "large.one-card.log", time.monotonic(), "fits"
-    with tempfile.TemporaryDirectory(dir=options.folder) as folder, watched_memory() as peaks:
-        try:
-            bench.ours(overrides_of(bench, "sft"), Path(folder), log)
-        except RuntimeError as error:
-            if not any(words in str(error) for words in ("out of memory", "the training needs")):
-                raise
-            told = f"does not fit: {reason(error)}"
-        seconds = time.monotonic() - began
-    return {"seconds": seconds, "peaks": in_gib(peaks), "status": told}
 
 
 # --- an adapter beside all weights
@@ -358,7 +208,7 @@ def main() -> None:
     if options.size:
         options.model = make_model(options)
     for part in options.parts:
-        PARTS[part](options, Page(options.page))
+        PARTS[part](options, Page(options.page, INTRODUCTION))
 
 
 if __name__ == "__main__":

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from sections import Figures
 from study import ends
-from training_tables import Figures, number
+from training_tables import Columns, number, section
 
-Columns = Mapping[str, Callable[[Figures], str]]
 LARGE = {
     "sft": "SFT, interrupted by SIGTERM",
     "sft-again": "the same command again",
@@ -17,18 +17,6 @@ LARGE = {
     "one-card": "SFT with gpus=1",
 }
 LORA = {"none": "all weights", "r16": "`lora=r16`"}
-
-
-def section(title: str, names: Mapping[str, str], rows: Mapping[str, Figures], columns: Columns) -> str:
-    """A row for each of the names that was measured; a failed one with its reason."""
-    lines = ["| | " + " | ".join(columns) + " |", "|---|" + "--:|" * len(columns)]
-    for key, name in names.items():
-        if key in rows:
-            row = rows[key]
-            cells = [f"failed: {row['failed']}"] if "failed" in row else [cell(row) for cell in columns.values()]
-            lines.append("| " + " | ".join([name, *cells]) + " |")
-    made = "; ".join(dict.fromkeys(row["made_with"] for row in rows.values()))
-    return "\n".join([f"## {title}", "", f"{made}.", "", *lines]) + "\n"
 
 
 def peaks(row: Figures) -> str:

@@ -132,6 +132,15 @@ def reason(error: RuntimeError) -> str:
     return told[-1].replace("|", "/")[:160]
 
 
+def tried(measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """The figures, or why there are none."""
+    try:
+        return measure()
+    except RuntimeError as error:
+        print(error, file=sys.stderr, flush=True)
+        return {"failed": reason(error)}
+
+
 def chattpl(arguments: list[str], log: Path, **how: Any) -> Done:
     """`python -m chattpl.main ARGUMENTS` to its end; `how` as of `measured`."""
     return measured([sys.executable, "-m", "chattpl.main", *arguments], log, **how)

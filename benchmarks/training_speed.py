@@ -14,15 +14,15 @@ model's sections in `training_speed.md` are written anew, so that parts and side
 import argparse
 import json
 import re
-import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from commands import Done, add_study_options, chattpl, gpu, reason, stock, study_overrides
-from sections import machine, made_with, replace_section
+from commands import Done, add_study_options, chattpl, gpu, stock, study_overrides, tried
+from sections import Figures, Page, machine
 from stock_data import Composed
-from training_tables import SIDES, Figures, section
+from training_tables import SIDES, beside_stock
 
 INTRODUCTION = """# The speed of training
 
@@ -136,17 +136,11 @@ class Bench:
 
 
 def measure(bench: Bench, part: str, side: str, log: Path) -> Figures:
-    """The figures of one training; why it failed, where it did."""
+    """The figures of one training."""
     with tempfile.TemporaryDirectory() as folder:
-        try:
-            if part == "grpo":
-                figures = bench.grpo(side, Path(folder), log)
-            else:
-                figures = bench.sft(int(part.removeprefix("sft")), side, Path(folder), log)
-        except RuntimeError as error:
-            print(error, file=sys.stderr, flush=True)
-            figures = {"failed": reason(error)}
-    return {**figures, "made_with": made_with()}
+        if part == "grpo":
+            return bench.grpo(side, Path(folder), log)
+        return bench.sft(int(part.removeprefix("sft")), side, Path(folder), log)
 
 
 def title_of(options: argparse.Namespace, part: str) -> str:
@@ -171,7 +165,7 @@ def main() -> None:
     parser.add_argument("--logs", type=Path, default=Path(tempfile.gettempdir()) / "training_speed")
     options = parser.parse_args()
     options.logs.mkdir(parents=True, exist_ok=True)
-    bench, page = Bench(options), Path(__file__).with_suffix(".md")
+    bench, page = Bench(options), Page(Path(__file__).with_suffix(".md"), INTRODUCTION)
     for part in options.parts:
         title = title_of(options, part)
         for side in options.sides:
@@ -179,14 +173,8 @@ def main() -> None:
                 if side == "stock":
                     print("TRL's colocated vLLM needs a GPU: its weight update fails on vLLM's CPU kernels")
                 continue
-            path = page.with_suffix(".json")
-            figures = measure(bench, part, side, options.logs / f"{part}.{side}.log")
-            kept = json.loads(path.read_text()) if path.is_file() else {}
-            kept.setdefault(title, {})[side] = figures
-            path.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
-            text = section(title, kept[title])
-            replace_section(page, INTRODUCTION, text)
-            print(text, flush=True)
+            log = options.logs / f"{part}.{side}.log"
+            page.note(title, side, tried(partial(measure, bench, part, side, log)), beside_stock)
 
 
 if __name__ == "__main__":

@@ -1,28 +1,31 @@
 """The tables of `benchmarks/training_speed.py`, from its figures."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+
+from sections import Figures
 
 SIDES = {"chattpl": "chattpl", "stock": "TRL, its defaults", "packed": "TRL, packing, no checkpointing"}
-Figures = dict[str, Any]
+Columns = Mapping[str, Callable[[Figures], str]]
 
 
 def number(value: float | None, form: str) -> str:
     return "" if value is None else format(value, form)
 
 
-def table(rows: dict[str, Figures], columns: dict[str, Callable[[Figures], str]]) -> list[str]:
-    """A line for each side that was measured, in their order; a failed one with its reason."""
+def section(title: str, names: Mapping[str, str], rows: Mapping[str, Figures], columns: Columns) -> str:
+    """A line for each of the names that was measured, in their order; a failed one with its reason."""
     lines = ["| | " + " | ".join(columns) + " |", "|---|" + "--:|" * len(columns)]
-    for side, name in SIDES.items():
-        if side in rows:
-            row = rows[side]
+    for key, name in names.items():
+        if key in rows:
+            row = rows[key]
             cells = [f"failed: {row['failed']}"] if "failed" in row else [cell(row) for cell in columns.values()]
             lines.append("| " + " | ".join([name, *cells]) + " |")
-    return lines
+    made = "; ".join(dict.fromkeys(row["made_with"] for row in rows.values()))
+    return "\n".join([f"## {title}", "", f"{made}.", "", *lines]) + "\n"
 
 
-def section(title: str, rows: dict[str, Figures]) -> str:
+def beside_stock(title: str, rows: Mapping[str, Figures]) -> str:
+    """The section of a training: chattpl and the others."""
     ours = rows.get("chattpl", {})
 
     def ratio(key: str, less: bool = False) -> Callable[[Figures], str]:
@@ -33,7 +36,7 @@ def section(title: str, rows: dict[str, Figures]) -> str:
 
         return cell
 
-    shared: dict[str, Callable[[Figures], str]] = {
+    shared: Columns = {
         "seconds, whole command": lambda row: number(row["seconds"], ".0f"),
         "peak GiB": lambda row: number(row["peak"], ".1f"),
     }
@@ -53,5 +56,4 @@ def section(title: str, rows: dict[str, Figures]) -> str:
             "chattpl, whole": ratio("whole"),
             "seconds a step": lambda row: number(row["step"], ".2f"),
         }
-    made = "; ".join(dict.fromkeys(row["made_with"] for row in rows.values()))
-    return "\n".join([f"## {title}", "", f"{made}.", "", *table(rows, {**columns, **shared})]) + "\n"
+    return section(title, SIDES, rows, {**columns, **shared})

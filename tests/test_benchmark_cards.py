@@ -79,10 +79,10 @@ def test_the_reason_of_a_failure_is_its_last_line_that_tells_of_an_error(tmp_pat
 def test_a_row_that_is_measured_again_leaves_the_others(tmp_path):
     from functools import partial
 
-    from cards import Page
+    from cards import INTRODUCTION, Page
     from cards_tables import trainings
 
-    page, show = Page(tmp_path / "cards.md"), partial(trainings, "sft")
+    page, show = Page(tmp_path / "cards.md", INTRODUCTION), partial(trainings, "sft")
     for row, step in (("1", 2.0), ("2", 9.0), ("2", 1.0)):
         page.note("SFT", row, {**ROW, "step": step, "steady": 200 / step}, show)
     found = rows((tmp_path / "cards.md").read_text())
