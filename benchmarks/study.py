@@ -73,7 +73,7 @@ PARTS = {
         f"seed-{seed}": Part(NAME, ((f"experiment={'base,' * (seed == 0)}{GRPO},{SFT}", BOTH, f"seed={seed}"),))
         for seed in range(3)
     },
-    "again": Part(f"{NAME}-again", (("experiment=sft_chat_template", BOTH),)),
+    "again": Part(f"{NAME}-again", ((f"experiment=base,{GRPO},{SFT}", BOTH),)),
     "wordings": Part(
         f"{NAME}-wordings",
         ((f"experiment=base,{SFT},{GRPO}", BOTH, "eval.wording=none,boxed,hashes,number,answer_is"),),

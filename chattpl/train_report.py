@@ -13,8 +13,8 @@ class Curves(Record):
     Attributes:
         seconds: those before an interruption included.
         steps: optimizer steps.
-        device, hardware, threads, gpus: on what it was computed, after the last interruption; `gpus` processes of
-            which each has a card, or a part of the CPU.
+        device, hardware, threads, gpus, gpu_share: on what it was computed, after the last interruption; `gpus`
+            processes of which each has a card or a part of one, or a part of the CPU.
         tokens: seen (SFT) or generated (GRPO).
         trained_parameters: how many; with LoRA those of the adapter.
         changed_weights: the share of the weights that differ from the base's, "trained" (in the optimizer's precision)
@@ -46,6 +46,7 @@ class Curves(Record):
     relative_distance: dict[str, float] | None
     loss: list[list[float]]
     log: list[dict[str, Any]]
+    gpu_share: float = 1.0
     mean_reward: list[list[float]] | None = None
     truncated_rate: float | None = None
     discarded_rate: float | None = None

@@ -441,6 +441,7 @@ def add_training(study: Path, model: str, **changes) -> None:
         ({"hardware": "EPYC"}, "The hardware of training differs: EPYC in grpo_chat_template_eval_chat; Xeon in"),
         ({"threads": 1}, "The number of threads of training differs: 1 in grpo_chat_template_eval_chat; 2 in"),
         ({"gpus": 2}, "The number of gpus of training differs: 2 in grpo_chat_template_eval_chat; 1 in"),
+        ({"gpu_share": 0.5}, "The gpu_share of training differs: 0.5 in grpo_chat_template_eval_chat; 1.0 in"),
     ],
 )
 def test_a_training_under_other_conditions_is_not_like_for_like(study, changes, line):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StopPolicy:
-    """How generation ends, the same in every evaluation format: at one of the ids, or after one of the strings."""
+    """How generation ends: at one of the ids, or after one of the strings."""
 
     token_ids: tuple[int, ...]
     strings: tuple[str, ...]

@@ -48,15 +48,17 @@ def _differences(cells: list[Cell]) -> Iterator[str]:
 
 
 def _conditions(work: str, done: list[tuple[Cell, Summary | TrainReport]]) -> Iterator[str]:
-    """What it was computed on. The number of threads changes how a CPU rounds, and nothing on a GPU; that of the
-    processes that share a training out, how its sums round.
+    """What it was computed on. The number of threads changes how a CPU rounds, and nothing on a GPU; the number of
+    GPUs that a training takes and its share of each, how its batches are divided, and with that how sums round.
     """
     on_cpu = [(cell, record) for cell, record in done if record.device == "cpu"]
     for key, compared in (("device", done), ("hardware", done), ("threads", on_cpu)):
         words = f"The {'number of threads' if compared is on_cpu else key} of {work}"
         yield from _difference(words, [cell for cell, _ in compared], [getattr(record, key) for _, record in compared])
-    shared = [(cell, record.gpus) for cell, record in done if isinstance(record, TrainReport)]
-    yield from _difference("The number of gpus of training", [cell for cell, _ in shared], [gpus for _, gpus in shared])
+    trained = [(cell, record) for cell, record in done if isinstance(record, TrainReport)]
+    for key, words in (("gpus", "The number of gpus of training"), ("gpu_share", "The gpu_share of training")):
+        values = [getattr(record, key) for _, record in trained]
+        yield from _difference(words, [cell for cell, _ in trained], values)
 
 
 def _difference(words: str, cells: list[Cell], values: list[Any]) -> Iterator[str]:

@@ -86,7 +86,8 @@ def _trainer(live: LiveJob, engine: LiveEngine, prepared: Prepared, most: int | 
         GRPOConfig,
         bf16=bf16,
         gradient_checkpointing=plan.checkpointing,
-        model_init_kwargs={"device_map": None},  # of a reference model: the trainer puts it where it belongs
+        # Of the reference model, which the trainer puts where it belongs; without one they are complained about.
+        model_init_kwargs={"device_map": None} if job.hyperparameters.get("beta") else None,
         **shape,
     )
     sampling = Sampling(length, arguments.temperature, 1.0, live.stop, logprobs=True)

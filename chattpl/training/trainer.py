@@ -107,6 +107,7 @@ def train(
         "resumed_from_step": int(checkpoint.name.partition("-")[2]) if checkpoint else None,
         **conditions(job.device),
         "gpus": ranks.count(),
+        "gpu_share": job.gpu_share,
         "trained_parameters": trained_parameters(trainer.model),
         **finish_weights(trainer.model, trainer.optimizer, job.base_folder, getattr(torch, job.dtype)),
         "loss": curve(history, "loss"),
