@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
-from urllib.parse import urlencode
+from urllib.parse import parse_qs, urlencode
 
 import pandas
 import pytest
@@ -31,6 +31,7 @@ MARKUP = (
 )
 RTL = "السعر هو 12 دولار\u202e abc"
 LONG = "7 " * 50_000
+LONG_FORMAT = "chat_with_a_long_system_prompt"
 STRANGE = "\ud800 \x00 \u2028 \\boxed{3} ]]> &amp; \U0001f600"
 
 needs_chromium = pytest.mark.skipif(chromium() is None, reason="needs Chromium (apt-get install chromium)")
@@ -322,6 +323,14 @@ def browser() -> Iterator[Browser]:
     browser.close()
 
 
+@pytest.fixture
+def window(browser) -> Iterator[Browser]:
+    """The browser, whose window has its usual size again afterwards."""
+    yield browser
+    browser.call("Emulation.clearDeviceMetricsOverride")
+    browser.emulate()
+
+
 def opened(browser: Browser, study: Path, fragment: str = "") -> Browser:
     browser.open(study / "report/report.html", fragment, "document.querySelector('#samples').dataset.state === 'ready'")
     return browser
@@ -508,7 +517,7 @@ def test_a_link_opens_its_sample(browser, study):
     opened(browser, study, link(*BASE[::-1], sample=217, rule="strict"))
     assert shown(browser) == "Sample 217"
     assert texts(browser, "#sample .text")[0] == "217 + 1?"
-    assert [text[1:].strip() for text in texts(browser, ".answers h4")] == list(BASE[::-1])
+    assert browser.evaluate("[...document.querySelectorAll('.answers h4 bdi')].map((e) => e.title)") == list(BASE[::-1])
     assert browser.evaluate("document.querySelector('#choice').rule.selectedOptions[0].textContent") == "strict"
 
 
@@ -638,6 +647,169 @@ def test_the_settings_in_which_two_cells_differ_are_listed(base):
 
 
 @needs_chromium
+def test_a_setting_that_is_null_differs_visibly_from_one_that_is_not_there(browser, tmp_path):
+    add_cell(tmp_path / "s", "base", "chat", range(5), n=10, inputs={"formats.chat.eos": None})
+    add_cell(tmp_path / "s", "base", "raw", range(5), n=10)
+    write_report(tmp_path / "s")
+    opened(browser, tmp_path / "s")
+    assert texts(browser, ".unlikeness tbody td") == ["evaluation: formats.chat.eos", "null", "–"]
+
+
+@pytest.fixture(scope="module")
+def overridden(tmp_path_factory) -> Path:
+    """Two cells with one change that both have, in a format with a long name."""
+    study = tmp_path_factory.mktemp("overridden") / "s"
+    for model in ("base", "sft_chat_template"):
+        add_cell(study, f"{model}--task.validation=500", LONG_FORMAT, range(5), n=10)
+    write_report(study)
+    return study
+
+
+@needs_chromium
+def test_cells_are_called_as_in_the_tables_and_linked_by_their_folders(browser, overridden):
+    folders = [f"{model}--task.validation=500_eval_{LONG_FORMAT}" for model in ("base", "sft_chat_template")]
+    labels = [f"base in {LONG_FORMAT}", f"sft_chat_template in {LONG_FORMAT}"]
+    opened(browser, overridden, link(*folders, sample=3))
+    assert texts(browser, ".answers h4 bdi") == texts(browser, "#cells option:checked") == labels
+    titles = "[...document.querySelectorAll('#cells select, .answers bdi[title]')].map((each) => each.title)"
+    assert browser.evaluate(titles) == folders * 2
+    linked = parse_qs(browser.evaluate("document.querySelector('#sample h3 a').hash")[1:])
+    assert linked["cell"] == folders
+
+
+# How it is laid out
+
+
+@needs_chromium
+@pytest.mark.parametrize("width", [320, 360, 600, 1000])
+def test_the_page_never_scrolls_sideways(window, overridden, width):
+    window.resize(width)
+    opened(window, overridden)
+    assert window.evaluate("document.documentElement.scrollWidth") == width
+
+
+@needs_chromium
+@pytest.mark.parametrize("width", [1000, 1400])
+def test_a_jump_leaves_the_heading_just_below_the_links_at_the_top(window, study, width):
+    window.resize(width)
+    opened(window, study)
+    tops = window.evaluate(
+        "[...document.querySelectorAll('nav a')].map((each) => { each.click();"
+        " const heading = document.querySelector(`${each.getAttribute('href')} h2`);"
+        " return heading.getBoundingClientRect().top - document.querySelector('nav').getBoundingClientRect().bottom; })"
+    )
+    assert all(0 < top < 60 for top in tops), tops
+
+
+@needs_chromium
+@pytest.mark.parametrize("width", [1000, 1400])
+def test_the_list_of_samples_stays_below_the_links_at_the_top(window, study, width):
+    window.resize(width)
+    opened(window, study, link(*BASE, sample=2))
+    window.evaluate("scrollBy(0, 400)")
+    window.wait("document.querySelector('#browser').getBoundingClientRect().top < 0")
+    edges = "['nav', '#list', '#pages'].map((each) => document.querySelector(each).getBoundingClientRect())"
+    links, samples, pages = window.evaluate(f"{edges}.map(({{ top, bottom }}) => [top, bottom])")
+    assert links[1] <= samples[0]
+    assert pages[1] <= 900
+
+
+def wide_picture(browser: Browser, width: int = 3000, height: int = 2000) -> None:
+    """Put a picture of that size into the place of the first one."""
+    svg = f"<svg xmlns='http://www.w3.org/2000/svg' width='{width}' height='{height}'/>"
+    browser.evaluate(f"document.querySelector('.picture').src = 'data:image/svg+xml,' + encodeURIComponent(\"{svg}\")")
+    browser.wait(f"document.querySelector('.picture').naturalWidth === {width}")
+    browser.evaluate("new Promise((done) => requestAnimationFrame(() => setTimeout(done)))")
+
+
+WIDTH = "document.querySelector('.picture').width"
+
+
+@needs_chromium
+def test_a_wide_picture_is_as_wide_as_the_page(window, study):
+    opened(window, study)
+    wide_picture(window)
+    assert 1300 < window.evaluate(WIDTH) < 1400
+
+
+@needs_chromium
+def test_a_wide_picture_has_its_full_size_at_the_press_of_a_key_and_scrolls_by_itself(window, study):
+    opened(window, study)
+    wide_picture(window)
+    window.evaluate("document.querySelector('.size').focus()")
+    window.press("Enter")
+    assert window.evaluate(WIDTH) == 3000
+    assert window.evaluate("document.querySelector('.box').tabIndex") == 0
+    assert window.evaluate("document.documentElement.scrollWidth") == 1400
+    assert texts(window, ".size")[0] == "fit to the page"
+    window.press("Enter")
+    assert 1300 < window.evaluate(WIDTH) < 1400
+
+
+@needs_chromium
+def test_a_click_on_a_wide_picture_enlarges_it_around_that_place(window, study):
+    opened(window, study)
+    wide_picture(window)
+    window.evaluate("document.querySelector('.picture').scrollIntoView()")
+    x, y = window.evaluate(
+        "(({ left, top, width, height }) => [left + width * 0.6, top + height * 0.4])"
+        "(document.querySelector('.picture').getBoundingClientRect())"
+    )
+    for kind in ("mousePressed", "mouseReleased"):
+        window.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+    middle = window.evaluate(
+        "(({ scrollLeft, clientWidth, scrollTop, clientHeight }) =>"
+        " [scrollLeft + clientWidth / 2, scrollTop + clientHeight / 2])(document.querySelector('.box'))"
+    )
+    assert middle == pytest.approx([1800, 800], abs=15)
+
+
+@needs_chromium
+def test_a_picture_that_fits_has_no_button(window, study):
+    opened(window, study)
+    wide_picture(window, width=500)
+    assert window.evaluate(WIDTH) == 500
+    assert window.evaluate("document.querySelector('.size').hidden")
+    window.resize(360)
+    window.wait("!document.querySelector('.size').hidden")
+
+
+@needs_chromium
+def test_a_wide_picture_fits_on_paper(window, study):
+    opened(window, study)
+    wide_picture(window)
+    click(window, ".size")
+    window.emulate(media="print")
+    assert window.evaluate(WIDTH) < 1400
+    assert window.evaluate("getComputedStyle(document.querySelector('.size')).display") == "none"
+
+
+@needs_chromium
+def test_a_long_answer_scrolls_on_the_screen_and_is_whole_on_paper(window, study):
+    opened(window, study, link(*BASE, sample=2))
+    of_the_answer = "(({{ clientHeight, scrollHeight }}) => [clientHeight, scrollHeight])(document.querySelector('{}'))"
+    seen, whole = window.evaluate(of_the_answer.format(".answers .output"))
+    assert seen < 900 < whole
+    window.emulate(media="print")
+    seen, whole = window.evaluate(of_the_answer.format(".answers .output"))
+    assert seen == whole > 900
+
+
+@needs_chromium
+def test_the_marks_are_explained_above_the_answers(base):
+    assert "searched for in the text" in texts(base, "#sample > .labelled + .note")[0]
+    assert base.evaluate("document.querySelector('#sample > .note').nextElementSibling.className") == "answers"
+
+
+@needs_chromium
+def test_text_after_an_answer_is_called_so_in_the_filter_and_beside_the_answer(base):
+    assert (
+        base.evaluate("document.querySelector('#choice').run_on.labels[0].firstChild.data") == "text after the answer "
+    )
+    assert [text.endswith("text after the answer") for text in texts(base, ".answers dd:last-of-type")] == [True, False]
+
+
+@needs_chromium
 def test_each_of_several_answers_is_a_sample_of_its_own(browser, sampled):
     opened(browser, sampled, link(*BASE, sample=1, answer=2))
     assert shown(browser) == "Sample 1, answer 2"
@@ -664,6 +836,7 @@ def test_the_page_is_dark_where_the_reader_wants_it_dark_and_light_on_paper(base
         base.emulate(media="print", prefers_color_scheme="dark")
         assert base.evaluate(look) == light
         hidden = "getComputedStyle(document.querySelector(selector)).display"
+        assert base.evaluate("getComputedStyle(document.querySelector('.picture')).filter") == "none"
         for selector in ("nav", "#choice", "#listed"):
             assert base.evaluate(hidden.replace("selector", json.dumps(selector))) == "none"
     finally:

@@ -87,7 +87,7 @@ def _write(study: "Study", folder: Path, inspect: bool) -> None:
     for name, content in tables.items():
         _write_atomically(folder / f"{name}.csv", content.to_csv(index=False).encode("utf-8"))
     with ThreadPoolExecutor(max_workers=1) as thread:
-        data = embed(study.cells, study.samples, thread)
+        data = embed(study.cells, study.samples, study.labels.cells, thread)
         _write_atomically(folder / "samples.parquet", samples.to_frame(study.samples).to_parquet(index=False))
         pictures = {name: draw_files(figure.draw, study) for name, figure in FIGURES.items()}
         vectors = {name: drawn["svg"] for name, drawn in pictures.items()}

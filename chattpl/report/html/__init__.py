@@ -4,6 +4,7 @@ page.html is the frame, page.css its look. The scripts are read in the order of 
 
     dom.js       elements whose text is text
     tables.js    tables that can be sorted
+    layout.js    pictures at full size, and room for the links at the top
     data.js      the embedded samples, unpacked when a cell is first looked at
     choice.js    which samples are listed: pairs of answers, heaps, filters, search
     words.js     what differs between two answers, and where an answer stands in its text
@@ -25,7 +26,7 @@ from chattpl.report.collect import Cell
 from chattpl.report.html.markdown import to_html
 from chattpl.report.html.settings import settings_section
 
-SCRIPTS = ("dom.js", "tables.js", "data.js", "choice.js", "words.js", "sample.js", "browser.js")
+SCRIPTS = ("dom.js", "tables.js", "layout.js", "data.js", "choice.js", "words.js", "sample.js", "browser.js")
 
 
 def render(study: str, text: str, pictures: Mapping[str, bytes], cells: Sequence[Cell], data: Iterable[str]) -> str:

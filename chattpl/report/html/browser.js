@@ -77,10 +77,10 @@ class SampleBrowser {
 
   fillCells(numbers) {
     const focused = document.activeElement?.dataset?.place;
-    const names = this.study.cells.map((cell) => cell.name + (cell.problem ? " (cannot be read)" : ""));
+    const names = this.study.cells.map((cell) => cell.label + (cell.problem ? " (cannot be read)" : ""));
     const places = Math.min(numbers.length + 1, MOST_CELLS, names.length);
     const selects = Array.from({ length: places }, (_, place) => element("label", { class: "cell" }, letter(place), " ",
-      element("select", { "data-place": place, "aria-label": `Cell ${LETTERS[place]}` },
+      element("select", { "data-place": place, "aria-label": `Cell ${LETTERS[place]}`, title: this.cells[place]?.name },
         ...(place > 0 ? [option("", "– none –")] : []),
         ...names.map((name, number) => option(number, name, number === numbers[place])))));
     part("cells").replaceChildren(part("cells").firstElementChild, ...selects);
@@ -171,7 +171,7 @@ class SampleBrowser {
     const item = this.listed[this.listed.indexOf(this.shown) + by];
     if (!item) return;
     this.show(item);
-    if (part("browser").getBoundingClientRect().top < 0) part("browser").scrollIntoView();
+    if (part("browser").getBoundingClientRect().top < covered()) part("browser").scrollIntoView();
     clearTimeout(this.linking);
     this.linking = setTimeout(() => history.replaceState(null, "", this.linkTo(this.shown)), LINK_DELAY);
   }

@@ -1,7 +1,7 @@
 // The embedded samples. Each part is JSON, compressed by gzip, in base64; a cell's part is unpacked when it is chosen.
 //
-// A cell is what `Columns` in embedded.py says, lists with one entry per answer, and its name, group, settings and
-// problem.
+// A cell is what `Columns` in embedded.py says, lists with one entry per answer, and its name, label, group, settings
+// and problem.
 
 const RUN_ON = 1, FITS = 2; // bits of `flags`, as in embedded.py
 

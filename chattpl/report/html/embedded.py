@@ -52,7 +52,7 @@ class Columns:
     stop: list[int] = field(default_factory=list)
 
 
-def embed(cells: Sequence[Cell], samples: Samples, thread: Executor) -> Iterator[str]:
+def embed(cells: Sequence[Cell], samples: Samples, labels: Mapping[str, str], thread: Executor) -> Iterator[str]:
     """The script elements: `samples-all` on all cells, then `samples-0` and so on with the answers of each.
 
     They are compressed in `thread`, which leaves the interpreter free for other work until they are wanted.
@@ -66,7 +66,7 @@ def embed(cells: Sequence[Cell], samples: Samples, thread: Executor) -> Iterator
         "stop_reasons": reasons,
         "kinds": KINDS,
         "questions": _questions(places),
-        "cells": [_head(cell, samples[cell.name]) for cell in cells],
+        "cells": [_head(cell, labels[cell.name], samples[cell.name]) for cell in cells],
     }
     columns = (_columns(samples[cell.name], places, bits, reasons) for cell in cells)
     contents = (_text(content) for content in itertools.chain([head], map(vars, columns)))
@@ -90,9 +90,10 @@ def _questions(places: Mapping[Question, int]) -> list[dict[str, Any]]:
     return questions
 
 
-def _head(cell: Cell, results: list[Result] | str) -> dict[str, Any]:
+def _head(cell: Cell, label: str, results: list[Result] | str) -> dict[str, Any]:
     problem = results if isinstance(results, str) else None
-    return {"name": cell.name, "group": cell.group, "settings": settings_of(cell), "problem": problem}
+    known = {"name": cell.name, "label": label, "group": cell.group}
+    return {**known, "settings": settings_of(cell), "problem": problem}
 
 
 def _columns(

@@ -8,9 +8,9 @@ function showSample(study, cells, item, rule, search, link) {
     element("h3", {}, `Sample ${question.name}${several ? `, answer ${item.answer + 1}` : ""} `, link),
     labelled("Question", text(question.text, { hit: hits(question.text, search) })),
     labelled("Gold answer", text(question.gold, { hit: hits(question.gold, search) })),
+    legend(),
     element("div", { class: "answers", tabindex: "0", role: "region", "aria-label": "Answers" },
       ...answers(study, cells, item, rule, search)),
-    legend(),
     unlikeness(cells),
   );
 }
@@ -20,7 +20,7 @@ function answers(study, cells, item, rule, search) {
   const unlike = unlikeWords(outputs);
   return cells.map((cell, place) => {
     const row = item.rows[place];
-    const head = element("h4", {}, letter(place), " ", foreign(cell.name));
+    const head = element("h4", {}, letter(place), " ", foreign(cell.label, { title: cell.name }));
     if (row < 0) return element("section", {}, head, element("p", {}, cell.problem ?? "This cell has no such answer."));
     const marks = {
       unlike: unlike[place] ?? [],
@@ -31,7 +31,7 @@ function answers(study, cells, item, rule, search) {
       head,
       facts(study, cell, row, rule),
       ...thought(cell.thought[row], search),
-      text(cell.output[row], marks, "output"),
+      output(`Answer ${LETTERS[place]}`, cell.output[row], marks),
       unlike[place] ? "" : element("p", { class: "note" }, "Too long or too unlike for a diff of words."));
   });
 }
@@ -53,8 +53,8 @@ function facts(study, cell, row, rule) {
     ...fact("extracted", extracted === null ? "nothing" : foreign(extracted)),
     ...fact("by rule", ...verdicts),
     ...fact("kind", study.kinds[cell.kind[row]]),
-    ...fact("ended by",
-      study.stop_reasons[cell.stop[row]], `, ${cell.tokens[row]} tokens`, flags & RUN_ON ? ", ran on" : ""),
+    ...fact("ended by", study.stop_reasons[cell.stop[row]], `, ${cell.tokens[row]} tokens`,
+      flags & RUN_ON ? ", text after the answer" : ""),
     ...(flags & FITS ? [] : fact("prompt", "did not fit, was never asked")));
 }
 
@@ -80,12 +80,17 @@ function thought(content, search) {
   if (content === undefined) return [];
   const found = hits(content, search);
   const summary = element("summary", {}, "Thought, not graded");
-  return [element("details", { open: found.length > 0 }, summary, text(content, { hit: found }, "output"))];
+  return [element("details", { open: found.length > 0 }, summary, output("Thought", content, { hit: found }))];
 }
 
 /** Foreign text in full, with its line breaks. */
-function text(content, marks, kind = "") {
-  return element("div", { class: `text ${kind}`, dir: "auto" }, ...marked(content, marks));
+function text(content, marks, attributes = {}) {
+  return element("div", { class: "text", dir: "auto", ...attributes }, ...marked(content, marks));
+}
+
+/** What a model wrote; where that is long it scrolls, by keyboard too. */
+function output(name, content, marks) {
+  return text(content, marks, { class: "text output", tabindex: "0", role: "region", "aria-label": name });
 }
 
 function labelled(name, content) {
@@ -95,7 +100,8 @@ function labelled(name, content) {
 function legend() {
   return element("p", { class: "note" },
     element("mark", { class: "unlike" }, "words"), " that the other answer lacks (of several: each against A) · ",
-    element("mark", { class: "extracted" }, "the extracted answer"), ", where it is found · ",
+    element("mark", { class: "extracted" }, "the extracted answer"),
+    ", searched for in the text: the grader may have read it elsewhere · ",
     element("mark", { class: "hit" }, "found"), " by the search");
 }
 

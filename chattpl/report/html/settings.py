@@ -7,7 +7,7 @@ from typing import Any
 
 from chattpl.report.collect import Cell
 from chattpl.report.html.markdown import SCROLLED, Section
-from chattpl.report.text import NONE, printable, short
+from chattpl.report.text import printable, short
 
 WHAT_IT_RAN_ON = ("engine", "device", "hardware", "threads")
 
@@ -40,8 +40,6 @@ def _table(rows: Mapping[str, str]) -> str:
 
 
 def _value(value: Any) -> str:
-    if value is None:
-        return NONE
     if isinstance(value, str):
         is_fingerprint = len(value) == 64 and set(value) <= set("0123456789abcdef")
         return json.dumps(short(value) if is_fingerprint else value, ensure_ascii=False)
