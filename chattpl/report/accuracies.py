@@ -30,9 +30,9 @@ def _over_seeds(study: Study) -> str:
     note = (
         f"Models that differ in their seed alone are taken together, under the default rule, {DEFAULT_RULE}. SD is the"
         " standard deviation of the accuracy between seeds, in points; lowest and highest are those of one seed. The"
-        " interval is over seeds and questions, with Student's t for the seeds; of a single seed it is Wilson's."
-        " Bootstrap resamples both; with few seeds it is too short where seeds differ. Each seed by itself is in the"
-        " section Cells."
+        " interval is over seeds and questions, between the normal and Student's t by the seeds' share of the variance;"
+        " of a single seed it is Wilson's. Bootstrap resamples both; with few seeds it is too short where seeds differ."
+        " Each seed by itself is in the section Cells."
     )
     return f"{table(header, rows, numbers_from=2)}\n\n{note}"
 

@@ -4,9 +4,9 @@ import math
 from typing import Any
 
 import numpy
-from scipy.stats import norm, t
+from scipy.stats import norm
 
-from chattpl.report.seeds import variances
+from chattpl.report.seeds import quantile_distance, variances
 
 QUANTILES = (0.975, 0.8)  # of the two-sided level of 5 %, and of the power
 
@@ -25,8 +25,8 @@ def detectable_difference(differences: Any) -> float:
     if len(values) > 1:
         of_seeds, of_questions, both = variances(values)
         of_seeds = max(of_seeds, both)  # by luck seeds can look more alike than their questions let them be
-        normal, student = norm.ppf(QUANTILES), t.ppf(QUANTILES, len(values) - 1)
-        return min(float(numpy.sqrt(normal**2 * (of_questions - both) + student**2 * of_seeds).sum()), 1.0)
+        ends = (quantile_distance(of_seeds, of_questions - both, len(values), level) for level in QUANTILES)
+        return min(float(sum(ends)), 1.0)
     sizes = numpy.abs(values[values != 0])
     return connor_difference(values.size, float((values**2).mean()), float(sizes.min()) if sizes.size else 1.0)
 

@@ -21,25 +21,45 @@ def seed_spread(values: Any) -> Any:
 def widened(ends: tuple[Any, Any], values: Any, confidence: float, bounds: tuple[float, float]) -> tuple[Any, Any]:
     """The interval of the mean over questions and seeds, from `ends`, that of the mean over questions alone.
 
-    What the seeds and what the questions contribute are independent, so their distances from the mean are squared and
-    added. The seeds' is Student's t with seeds - 1 degrees of freedom: three seeds tell little of their own spread,
-    and a bootstrap or a normal quantile would pretend that they tell it exactly. What remains beside both effects is
-    in the seeds' variance already and is taken out of the questions'. With one seed `ends` are returned as they are.
+    The variance of the mean is the sum of what the seeds and what the questions contribute; what remains beside both
+    effects is in the seeds' variance already and is taken out of the questions'. The questions' is that of `ends`, by
+    the side. With one seed `ends` are returned as they are.
 
-    Source: Zou and Donner, Statistics in Medicine 27 (2008) 1693-1702 (distances); Searle, Casella and McCulloch,
-    Variance Components (1992), chapter 4 (two crossed effects).
+    Source: Searle, Casella and McCulloch, Variance Components (1992), chapter 4 (two crossed effects).
     """
     values = numpy.asarray(values, dtype=float)
     if values.shape[-2] == 1:
         return ends
-    from scipy.stats import t
+    from scipy.stats import norm
 
-    mean = values.mean((-2, -1))
+    mean, level = values.mean((-2, -1)), (1 + confidence) / 2
     of_seeds, of_questions, both = variances(values)
     share = numpy.divide(both, of_questions, out=numpy.zeros_like(both), where=of_questions > 0)
-    margin = of_seeds * t.ppf((1 + confidence) / 2, values.shape[-2] - 1) ** 2
-    below, above = (numpy.sqrt((1 - share) * (mean - end) ** 2 + margin) for end in ends)
+    errors = ((1 - share) * ((mean - end) / norm.ppf(level)) ** 2 for end in ends)
+    below, above = (quantile_distance(of_seeds, error, values.shape[-2], level) for error in errors)
     return numpy.maximum(mean - below, bounds[0]), numpy.minimum(mean + above, bounds[1])
+
+
+def quantile_distance(of_seeds: Any, of_questions: Any, seeds: int, level: float) -> Any:
+    """How far from the mean its quantile at this level is, from the variances that seeds and questions contribute.
+
+    In standard errors it is a mean of two quantiles: Student's t with seeds - 1 degrees of freedom, right where the
+    seeds contribute everything, and the normal z, right where they contribute nothing. Cochran and Cox weight them by
+    the seeds' share of the variance and by the rest, which is too wide; Satterthwaite's degrees of freedom,
+    (seeds - 1) / share^2, are too many for a few seeds. Here the weights are t share^2 and z (1 - share^2), which no
+    other source has: benchmarks/seeds.md compares the coverage of the three.
+
+    Source: Cochran and Cox, Experimental Designs (2nd edition, 1957); Satterthwaite, Biometrics Bulletin 2 (1946)
+    110-114.
+    """
+    from scipy.stats import norm, t
+
+    variance = numpy.asarray(of_seeds + of_questions, dtype=float)
+    squared = numpy.divide(of_seeds, variance, out=numpy.zeros_like(variance), where=variance > 0) ** 2
+    normal = norm.ppf(level)
+    student = max(t.ppf(level, seeds - 1), normal)  # scipy's is 0 just above a level of one half
+    weights = normal * (1 - squared), student * squared
+    return (normal * weights[0] + student * weights[1]) / (weights[0] + weights[1]) * numpy.sqrt(variance)
 
 
 def variances(values: Any) -> tuple[Any, Any, Any]:
