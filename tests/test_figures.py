@@ -86,6 +86,14 @@ def test_the_scatter_has_lines_at_base_in_both_formats(study):
     assert {(tuple(line.get_xdata()), tuple(line.get_ydata())) for line in lines} >= {((0, 1), (0.39, 0.39))}
 
 
+def test_the_scatter_has_no_lines_where_base_was_asked_in_several_ways(folder):
+    for eval_format in BOTH:
+        add_cell(folder, "base", eval_format, range(20), suffix="--task.wording=boxed")
+    [ax] = eval_template_scatter(Study.read(folder)).axes
+    assert not [line for line in ax.lines if line.get_linestyle() == ":"]
+    assert "base, untrained" not in [text.get_text() for text in ax.get_legend().get_texts()]
+
+
 def test_a_format_has_one_colour_in_bars_and_points(study):
     bars = {tuple(colour[:3]) for each in bars_of(accuracy_grouped(study)) for colour in each.get_facecolor()}
     assert bars == {tuple(study.looks[name].colour) for name in BOTH}
@@ -223,7 +231,7 @@ def test_a_seed_that_cannot_be_read_keeps_the_others_apart(seeds, tmp_path):
     (tmp_path / "s/eval/sft_chat_template--seed=1_eval_chat/results.json").write_text("{")
     [ax] = accuracy_bar(Study.read(tmp_path / "s")).axes
     labels = [label.get_text() for label in row_labels(ax)]
-    assert labels[:3] == [f"sft_chat_template{seed} in chat" for seed in (" seed=2", " seed=1", "")]
+    assert labels[:3] == [f"sft_chat_template seed={seed} in chat" for seed in (2, 1, 0)]
     assert "sft_chat_template in raw" in labels
 
 
