@@ -2,7 +2,7 @@
 
 outputs/arithmetic-tiny/eval/*/summary.json, results.json
     -> outputs/arithmetic-tiny/report/report.html, report.md, the figures,
-                                      comparison.csv, contrasts.csv, samples.parquet
+                                      comparison.csv, contrasts.csv, gaps.csv, samples.parquet
 """
 
 import gc
@@ -75,7 +75,7 @@ def _held(study: "Study") -> Iterator[None]:
 
 
 def _write(study: "Study", folder: Path, inspect: bool) -> None:
-    from chattpl.report import contrasts, html, inspect_log, page, samples
+    from chattpl.report import contrasts, html, inspect_log, lost_answers, page, samples
     from chattpl.report.canvas import draw_files
     from chattpl.report.figures import FIGURES
     from chattpl.report.html.embedded import embed
@@ -83,7 +83,11 @@ def _write(study: "Study", folder: Path, inspect: bool) -> None:
     text = page.render(study)
     folder.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(folder)
-    tables = {"comparison": study.frame, "contrasts": contrasts.to_frame(study.findings.contrasts)}
+    tables = {
+        "comparison": study.frame,
+        "contrasts": contrasts.to_frame(study.findings.contrasts),
+        "gaps": lost_answers.to_frame(study.gaps),
+    }
     for name, content in tables.items():
         _write_atomically(folder / f"{name}.csv", content.to_csv(index=False).encode("utf-8"))
     with ThreadPoolExecutor(max_workers=1) as thread:

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from chattpl.report.doubts import MOST_NAMES, between, of_grading, of_wording
 from chattpl.report.families import FAMILIES, Contrast, Family
 from chattpl.report.findings import Findings
+from chattpl.report.lost_answers import split_shown
 from chattpl.report.sentences import SIGNIFICANT, is_significant, listed
-from chattpl.report.split import FAILED, Gap, gaps, split_shown
+from chattpl.report.split import FAILED, Gap
 from chattpl.report.study import Study
 from chattpl.report.text import escape, percent
 from chattpl.results import DEFAULT_RULE
@@ -115,7 +116,7 @@ def _losses(study: Study) -> Iterator[str]:
         for contrast in study.findings.contrasts
         if contrast.family == "formats" and contrast.by_rule and is_significant(contrast.by_rule[DEFAULT_RULE])
     }
-    found = [(contrast, gap) for contrast, gap in gaps(study) if contrast.test in significant]
+    found = [(contrast, gap) for contrast, gap in study.gaps if contrast.test in significant]
     by_form = [each for each in found if _is_form(each[1])]
     by_reasoning = [each for each in found if not _is_form(each[1])]
     said = []

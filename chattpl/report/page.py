@@ -7,7 +7,7 @@ from chattpl.report.brief import brief
 from chattpl.report.collect import Cell
 from chattpl.report.figures import FIGURES
 from chattpl.report.likeness import likeness, packages
-from chattpl.report.split import lost_answers
+from chattpl.report.lost_answers import lost_answers
 from chattpl.report.spread import spread_section
 from chattpl.report.study import Study
 from chattpl.report.text import NONE, escape, percent, plain, short, table
