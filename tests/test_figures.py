@@ -184,6 +184,18 @@ def test_every_training_has_its_curves_in_one_figure(folder):
     ]
 
 
+def test_each_training_looks_different_without_colour(tmp_path):
+    models = [
+        f"{model}--seed={each}" for model in ("sft_mine", "sft_chat_template", "grpo_no_chat") for each in range(10)
+    ]
+    for number, model in enumerate(models):
+        changes = {"sft.learning_rate": number}
+        add_cell(tmp_path / "s", model, "chat", range(5), n=10, changes=changes)
+        add_training(tmp_path / "s", model, loss=[[1, 2.0], [2, 1.0]])
+    lines = [line for ax in training_curves(Study.read(tmp_path / "s")).axes for line in ax.lines]
+    assert len({(line.get_linestyle(), line.get_marker()) for line in lines}) == len(lines) == len(models)
+
+
 def test_a_study_without_trainings_says_so(study):
     assert "No model" in training_curves(study).axes[0].texts[0].get_text()
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chattpl.errors import UserError
-from chattpl.report.settings import ReportConfig
+from chattpl.report.settings import ReportConfig, check_inspect
 
 if TYPE_CHECKING:  # pandas, scipy and matplotlib are loaded when a report is written, not by `import chattpl.report`
     import pandas
@@ -49,13 +49,16 @@ def write_report(study_dir: Path, settings: ReportConfig | None = None) -> "Stud
     The same cells and settings give the same bytes; without `settings` all have their defaults.
 
     Raises:
-        UserError: the study has no finished cell.
+        UserError: the study has no finished cell, or `settings` want what is not installed.
     """
     from chattpl.report.study import Study
 
+    inspect = settings is not None and settings.inspect
+    if inspect:
+        check_inspect()
     study = Study.read(study_dir, settings)
     with _held(study):
-        _write(study, study_dir / "report", inspect=settings is not None and settings.inspect)
+        _write(study, study_dir / "report", inspect)
     return study
 
 
