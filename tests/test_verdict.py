@@ -161,6 +161,13 @@ def test_the_name_of_a_rule_is_shown_as_it_is(tmp_path):
     assert shown((tmp_path / "s/report/report.md").read_text()).count(HOSTILE) == 3
 
 
+@pytest.mark.parametrize(("n", "approximate"), [(199, True), (200, False)])
+def test_with_few_questions_the_report_says_that_intervals_and_tests_are_approximate(tmp_path, n, approximate):
+    for eval_format, right in (("chat", 80), ("raw", 50)):
+        add_cell(tmp_path / "s", "base", eval_format, range(right), n=n)
+    assert ("With fewer than 200 questions these are approximate" in page_of(tmp_path / "s")) == approximate
+
+
 # Several answers to a question
 
 

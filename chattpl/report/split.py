@@ -42,7 +42,9 @@ class Gap:
 
     Attributes:
         n: the number of these questions.
-        total, form, reasoning: fractions of one; the last two add up to the first.
+        total: the first accuracy less the second, as a fraction of one.
+        form: what of that comes from answers that ran on, were cut off or are missing.
+        reasoning: what of it comes from complete answers; form and reasoning add up to the total.
     """
 
     n: int
