@@ -288,12 +288,32 @@ def test_in_short_says_that_one_wording_tells_nothing_of_others(study):
     assert "wording of the instruction?** This study cannot tell" in in_short(study)
 
 
-def test_in_short_says_between_which_prompts_accuracy_varies_most(tmp_path):
-    for name, right in (("hashes", 40), ("boxed", 50), ("none", 70)):
-        add_cell(tmp_path / "s", "base", "chat", range(right), suffix=f"--task.wording={name}")
-        add_cell(tmp_path / "s", "base", "raw", range(right), suffix=f"--task.wording={name}")
+def add_wordings(study, eval_format: str, *rights: int) -> None:
+    for name, right in zip(("hashes", "boxed", "none"), rights, strict=False):
+        add_cell(study, "base", eval_format, range(right), suffix=f"--task.wording={name}")
+
+
+def test_in_short_says_how_much_the_wording_matters_within_one_format(tmp_path):
+    add_wordings(tmp_path / "s", "chat", 40, 50, 70)
+    add_wordings(tmp_path / "s", "raw", 10, 11)
     found = in_short(tmp_path / "s")
-    assert "varies by 30.0 points, most for base: 40.0 in chat, hashes; 70.0 in chat, none." in found
+    assert "instruction?** In part: in one format, a model's best and worst wording are 1.0 to 30.0 points" in found
+    assert "apart, significantly in 1 of 2 cases" in found
+    assert "most for base: 40.0 in chat, hashes; 70.0 in chat, none." in found
+
+
+@pytest.mark.parametrize(("rights", "answer"), [((40, 80), "Yes"), ((40, 41), "Not that this study could show")])
+def test_whether_it_depends_on_the_wording_is_answered_from_the_figures(tmp_path, rights, answer):
+    add_wordings(tmp_path / "s", "chat", *rights)
+    add_wordings(tmp_path / "s", "raw", *rights)
+    assert f"**Does it depend on the wording of the instruction?** {answer}: in one format" in in_short(tmp_path / "s")
+
+
+def test_wordings_in_different_formats_tell_nothing_of_wordings(tmp_path):
+    for model in ("base", "sft_chat_template"):
+        add_cell(tmp_path / "s", model, "chat", range(40), inputs={"task.wording": "boxed"})
+        add_cell(tmp_path / "s", model, "raw", range(60), inputs={"task.wording": "none"})
+    assert "This study cannot tell: no model was asked in several in one format" in in_short(tmp_path / "s")
 
 
 def test_in_short_says_whether_form_or_reasoning_lost(study):
@@ -331,7 +351,10 @@ def test_verdicts_of_a_rule_that_does_not_read_one_side_are_told_apart(tmp_path)
     add_cell(tmp_path / "s", "base", "chat", range(40))
     set_rule(tmp_path / "s", "strict", {"sft_chat_template_eval_chat": range(5), "base_eval_chat": range(30)})
     page = page_of(tmp_path / "s")
-    assert "1 of 1 verdicts change with the grading rule; all of them only because strict recognise" in page
+    assert (
+        "Not which side is higher, among rules that recognise the answers of both sides. In the one comparison" in page
+    )
+    assert "the verdict changes only under strict, which recognises hardly any right answer of one side" in page
     assert "base is higher under strict (by 25.0*, finding hardly any right answer of sft_chat_template)" in page
 
 
@@ -340,7 +363,25 @@ def test_verdicts_on_which_rules_disagree_that_read_both_sides_are_named(tmp_pat
         add_cell(tmp_path / "s", model, "chat", range(in_chat))
         add_cell(tmp_path / "s", model, "raw", range(in_raw))
     set_rule(tmp_path / "s", "strict", {"sft_chat_template_eval_chat": range(2), "base_eval_raw": range(20)})
-    assert "Rules that recognise both sides disagree on: base (chat against raw)" in in_short(tmp_path / "s")
+    named = "chat against raw for base and sft_chat_template against base in raw. "
+    assert f"changes with the grading rule in 2 of 4 comparisons: {named}" in in_short(tmp_path / "s")
+
+
+def test_a_p_that_crosses_the_line_is_told_from_a_sign_that_changes(tmp_path):
+    for model, right, strict in (("base", 40, 40), ("sft_chat_template", 43, 50), ("grpo_no_chat", 60, 20)):
+        add_cell(tmp_path / "s", model, "chat", range(right), rules={"strict": range(strict)})
+    found = in_short(tmp_path / "s")
+    assert "graded?** In part: which side is higher changes with the grading rule in 1 of 2 comparisons:" in found
+    assert "comparisons: grpo_no_chat against base in chat. Only whether the difference is significant" in found
+    assert "changes with the grading rule in 1 of 2 comparisons: sft_chat_template against base in chat." in found
+
+
+def test_where_no_sign_changes_that_is_said_first(tmp_path):
+    for model, right, strict in (("base", 40, 40), ("sft_chat_template", 43, 50)):
+        add_cell(tmp_path / "s", model, "chat", range(right), rules={"strict": range(strict)})
+    found = in_short(tmp_path / "s")
+    assert "**Does that depend on how answers are graded?** Not which side is higher" in found
+    assert "Only whether the difference is significant changes with the grading rule in the one comparison" in found
 
 
 def test_equal_differences_are_no_sign_that_an_interactions_rule_reads_nothing(study):
@@ -358,7 +399,8 @@ def test_in_short_says_how_many_verdicts_hang_on_the_grader(study):
         for result in results:
             result["rules"]["strict"] = result["index"] < 20
         (folder / "results.json").write_text(json.dumps(results))
-    assert "2 of 8 verdicts change with the grading rule" in in_short(study)
+    assert "which side is higher changes with the grading rule in 1 of 8 comparisons" in in_short(study)
+    assert "whether the difference is significant changes with the grading rule in 1 of 8" in in_short(study)
 
 
 def test_of_very_many_comparisons_the_clearest_are_shown_and_all_are_in_the_file(tmp_path):

@@ -86,6 +86,14 @@ def test_the_scatter_has_lines_at_base_in_both_formats(study):
     assert {(tuple(line.get_xdata()), tuple(line.get_ydata())) for line in lines} >= {((0, 1), (0.39, 0.39))}
 
 
+def test_the_scatter_has_no_lines_where_base_was_asked_in_several_ways(folder):
+    for eval_format in BOTH:
+        add_cell(folder, "base", eval_format, range(20), suffix="--task.wording=boxed")
+    [ax] = eval_template_scatter(Study.read(folder)).axes
+    assert not [line for line in ax.lines if line.get_linestyle() == ":"]
+    assert "base, untrained" not in [text.get_text() for text in ax.get_legend().get_texts()]
+
+
 def test_a_format_has_one_colour_in_bars_and_points(study):
     bars = {tuple(colour[:3]) for each in bars_of(accuracy_grouped(study)) for colour in each.get_facecolor()}
     assert bars == {tuple(study.looks[name].colour) for name in BOTH}
@@ -176,6 +184,18 @@ def test_every_training_has_its_curves_in_one_figure(folder):
     ]
 
 
+def test_each_training_looks_different_without_colour(tmp_path):
+    models = [
+        f"{model}--seed={each}" for model in ("sft_mine", "sft_chat_template", "grpo_no_chat") for each in range(10)
+    ]
+    for number, model in enumerate(models):
+        changes = {"sft.learning_rate": number}
+        add_cell(tmp_path / "s", model, "chat", range(5), n=10, changes=changes)
+        add_training(tmp_path / "s", model, loss=[[1, 2.0], [2, 1.0]])
+    lines = [line for ax in training_curves(Study.read(tmp_path / "s")).axes for line in ax.lines]
+    assert len({(line.get_linestyle(), line.get_marker()) for line in lines}) == len(lines) == len(models)
+
+
 def test_a_study_without_trainings_says_so(study):
     assert "No model" in training_curves(study).axes[0].texts[0].get_text()
 
@@ -223,7 +243,7 @@ def test_a_seed_that_cannot_be_read_keeps_the_others_apart(seeds, tmp_path):
     (tmp_path / "s/eval/sft_chat_template--seed=1_eval_chat/results.json").write_text("{")
     [ax] = accuracy_bar(Study.read(tmp_path / "s")).axes
     labels = [label.get_text() for label in row_labels(ax)]
-    assert labels[:3] == [f"sft_chat_template{seed} in chat" for seed in (" seed=2", " seed=1", "")]
+    assert labels[:3] == [f"sft_chat_template seed={seed} in chat" for seed in (2, 1, 0)]
     assert "sft_chat_template in raw" in labels
 
 

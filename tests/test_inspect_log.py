@@ -151,6 +151,16 @@ def test_without_inspect_ai_the_setting_is_a_user_error(study, monkeypatch):
     monkeypatch.setitem(sys.modules, "inspect_ai", None)
     with pytest.raises(UserError, match=r"^report\.inspect=true: inspect_ai is not installed: pip install [^\n]*$"):
         write_report(study, SETTINGS)
+    assert not (study / "report").exists()
+
+
+def test_without_inspect_ai_the_report_that_is_there_stays_as_it_is(study, monkeypatch):
+    write_report(study)
+    before = {path: path.stat().st_mtime_ns for path in (study / "report").iterdir()}
+    monkeypatch.setitem(sys.modules, "inspect_ai", None)
+    ended = command("stage=report", "report.inspect=true", f"output_root={study.parent}", "study=s", cwd=study)
+    assert (ended.status, ended.err.count("\n")) == (1, 1)
+    assert {path: path.stat().st_mtime_ns for path in (study / "report").iterdir()} == before
 
 
 def test_without_inspect_ai_nothing_is_begun(micro, tmp_path, monkeypatch):

@@ -37,7 +37,8 @@ from chattpl.train_report import TrainReport
 ROOT = Path(__file__).parents[1]
 PICTURES = tuple(f"{name}.png" for name in FIGURES)
 VECTORS = tuple(f"{name}.svg" for name in FIGURES)
-FILES = ("comparison.csv", "contrasts.csv", "samples.parquet", "report.md", "report.html", *PICTURES, *VECTORS)
+TABLES = ("comparison.csv", "contrasts.csv", "gaps.csv", "samples.parquet")
+FILES = (*TABLES, "report.md", "report.html", *PICTURES, *VECTORS)
 TRAININGS = {
     "sft_chat_template": ("chat", "sft", "answer"),
     "grpo_chat_template": ("chat", "grpo", None),

@@ -137,3 +137,42 @@ def test_a_cell_is_set_against_the_base_that_was_asked_in_its_wording(tmp_path):
     add_cell(tmp_path / "s", "sft_chat_template--task.wording=boxed", "chat", range(5), suffix="--eval.wording=hashes")
     [trained, *untrained] = Study.read(tmp_path / "s").cells
     assert base_of(trained, untrained).name == "base_eval_chat--task.wording=hashes"
+
+
+def test_where_there_are_several_seeds_the_first_shows_its_own_too(tmp_path):
+    add(tmp_path / "s", "sft_chat_template", "chat")
+    add(tmp_path / "s", "sft_chat_template", "chat", seed=1)
+    add(tmp_path / "s", "base", "chat")
+    labels = labels_of(tmp_path / "s")
+    names = ["sft_chat_template seed=0", "sft_chat_template seed=1"]
+    assert list(labels.models.values()) == [*names, "base"]
+    assert list(labels.trained.values()) == [*names, "base"]
+    assert "| sft_chat_template | chat | 2 |" in section(page_of(tmp_path / "s"), "Accuracy")
+
+
+def test_the_wording_of_an_evaluation_has_one_name_for_trained_and_untrained_models(tmp_path):
+    for name in ("boxed", "hashes"):
+        add(tmp_path / "s", "sft_chat_template", "chat", eval__wording=name)
+        add_cell(tmp_path / "s", "base", "chat", range(5), n=10, suffix=f"--task.wording={name}")
+    assert list(labels_of(tmp_path / "s").models.values()) == [
+        *("sft_chat_template wording=boxed", "sft_chat_template wording=hashes"),
+        *("base wording=boxed", "base wording=hashes"),
+    ]
+
+
+def test_the_wording_of_a_training_is_told_from_that_of_an_evaluation(tmp_path):
+    add(tmp_path / "s", "sft_chat_template", "chat", task__wording="boxed")
+    add(tmp_path / "s", "sft_chat_template", "chat", eval__wording="boxed")
+    add_cell(tmp_path / "s", "base", "chat", range(5), n=10, suffix="--task.wording=boxed")
+    add_cell(tmp_path / "s", "base", "chat", range(5), n=10)
+    labels = list(labels_of(tmp_path / "s").models.values())
+    assert labels[:2] == ["sft_chat_template eval.wording=boxed", "sft_chat_template task.wording=boxed"]
+    assert labels[2:] == ["base", "base eval.wording=boxed"]
+
+
+@pytest.mark.parametrize("key", ["sft.learning_rate", "eval.max_tokens"])
+def test_values_that_are_numbers_stand_in_their_order(tmp_path, key):
+    for value in ("17", "27", "7", "1e-05", "2e-05", "2e-06", "-3"):
+        add(tmp_path / "s", "sft_chat_template", "chat", **{key.replace(".", "__"): value})
+    found = [cell.summary.changes[key] for cell in collect_cells(tmp_path / "s")]
+    assert found == ["-3", "2e-06", "1e-05", "2e-05", "7", "17", "27"]

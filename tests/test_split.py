@@ -5,11 +5,13 @@ import json
 import random
 from dataclasses import replace
 
+import pandas
 import pytest
 from test_report import add_cell, page_of, result_of, section
 
+from chattpl.report import write_report
 from chattpl.report.losses import answer_split
-from chattpl.report.split import KINDS, Gap, gaps, kind_of, split_answers, split_gap
+from chattpl.report.split import KINDS, Gap, kind_of, split_answers, split_gap
 from chattpl.report.study import Study
 from chattpl.results import Result
 
@@ -108,7 +110,7 @@ def test_the_page_says_what_became_of_the_answers_and_what_the_gap_is_made_of(tm
 def test_a_cell_whose_results_cannot_be_read_has_no_split(tmp_path):
     add_kinds(tmp_path / "s", "base", "chat", RIGHT)
     (add_cell(tmp_path / "s", "base", "raw", range(5)) / "results.json").write_text("{")
-    assert gaps(Study.read(tmp_path / "s")) == []
+    assert Study.read(tmp_path / "s").gaps == []
     assert "| base in raw | \N{EN DASH} |" in section(page_of(tmp_path / "s"), "Why answers were lost")
     texts = [text.get_text() for text in answer_split(Study.read(tmp_path / "s")).axes[0].texts]
     assert any("cannot be read" in text for text in texts)
@@ -130,3 +132,24 @@ def test_a_part_that_is_rounded_to_nothing_has_no_sign(tmp_path):
     add_kinds(tmp_path / "s", "base", "raw", RIGHT)
     found = section(page_of(tmp_path / "s"), "Why answers were lost")
     assert "Model base: raw less chat is +100.0 points: form 0.0, reasoning +100.0." in found
+
+
+@pytest.fixture
+def many_formats(tmp_path):
+    """Of ten formats the first has no right answer, each other one more than the one before."""
+    for number in range(10):
+        add_cell(tmp_path / "s", "base", f"format{number}", range(number), n=20)
+    return tmp_path / "s"
+
+
+def test_of_very_many_gaps_the_largest_are_shown_and_all_are_in_the_file(many_formats):
+    write_report(many_formats)
+    found = section((many_formats / "report/report.md").read_text(), "Why answers were lost")
+    assert found.count("\n* Model base: ") == found.count("| base | format") == 40
+    assert "The other 5 gaps, none of them larger, are in gaps.csv alone." in found
+    assert "| base | format0 less format9 |" in found
+    rows = pandas.read_csv(many_formats / "report/gaps.csv")
+    assert len(rows) == 45
+    assert rows[["first_cell", "second_cell", "n", "total", "form", "reasoning"]].iloc[8].to_list() == [
+        *("base_eval_format0", "base_eval_format9", 20, -0.45, 0.0, -0.45)
+    ]

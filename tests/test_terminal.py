@@ -1,11 +1,12 @@
 """The table at the end of a command."""
 
 import io
+import json
 import re
 
 import pytest
 from rich.console import Console
-from test_report import add_cell
+from test_report import add_cell, page_of, section
 
 from chattpl.report import print_table
 from chattpl.report.study import Study
@@ -24,6 +25,34 @@ def printed(folder, width: int = 80) -> str:
     console = Console(file=io.StringIO(), width=width)
     print_table(Study.read(folder), console)
     return console.file.getvalue()
+
+
+def rewrite(cell, change) -> None:
+    """Other results for a cell."""
+    path = cell / "results.json"
+    path.write_text(json.dumps(change(json.loads(path.read_text()))))
+
+
+def figures_of(lines: str, name: str) -> list[str]:
+    """The last three columns of a cell."""
+    return next(line for line in lines.splitlines() if line.startswith(name)).split()[-3:]
+
+
+def test_the_last_columns_are_the_kinds_of_wrong_answers_of_the_report(study):
+    rewrite(
+        study / "eval/sft_chat_template_eval_chat",
+        lambda results: [{**each, "run_on": each["index"] >= 70, "stop_reason": "length"} for each in results],
+    )
+    lines = printed(study)
+    assert figures_of(lines, "sft_chat_template chat") == ["0.0", "0.0", "20.0"]
+    assert "No answer, cut off, ran on: of wrong answers alone, each of them counted once" in lines
+    found = section(page_of(study), "Why answers were lost")
+    assert "| sft_chat_template in chat | 80.0 | 0.0 | 0.0 | 0.0 | 0.0 | 20.0 |" in found
+
+
+def test_a_cell_whose_answers_cannot_be_read_has_no_kinds_of_them(study):
+    (study / "eval/base_eval_chat/results.json").write_text("{")
+    assert figures_of(printed(study), "base") == ["\N{EN DASH}"] * 3
 
 
 def test_a_line_of_the_table_tells_the_cell(study):
@@ -70,11 +99,13 @@ def test_a_format_that_beats_one_of_two_others_is_not_marked(tmp_path):
 
 @pytest.mark.parametrize("eval_format", ["chat", "a_format_with_an_exceptionally_long_name"])
 def test_long_names_and_large_figures_fit_in_80_columns(tmp_path, eval_format):
-    large = {"no_answer_rate": 1.0, "truncated_rate": 1.0, "run_on_rate": 1.0}
     for seed, n in enumerate((1319, 100)):
         changes = {"sft.learning_rate": 3e-5, "seed": seed}
         model = f"sft_chat_template_full_loss--sft.learning_rate=3e-05--seed={seed}"
-        add_cell(tmp_path / "s", model, eval_format, range(n), n=n, changes=changes, **large)
+        add_cell(tmp_path / "s", model, eval_format, range(n), n=n, changes=changes)
+    for large in ({"extracted": None}, {"stop_reason": "length"}, {"run_on": True}):
+        folder = add_cell(tmp_path / "s", "base", eval_format, range(0), suffix=f"--task.wording={next(iter(large))}")
+        rewrite(folder, lambda results, large=large: [{**each, **large} for each in results])
     lines = printed(tmp_path / "s").splitlines()
     assert max(len(line.rstrip()) for line in lines) <= 80
     assert any("100.0 [100, 100]" in " ".join(line.split()) for line in lines)
@@ -85,7 +116,7 @@ def test_a_model_of_the_matrix_stands_on_one_line(tmp_path):
         add_cell(tmp_path / "s", "sft_chat_template_full_loss", eval_format, range(1200), n=1319)
     lines = printed(tmp_path / "s").splitlines()
     assert any(line.startswith("sft_chat_template_full_loss chat") for line in lines)
-    assert len(lines) == 7  # what is shared, two lines of headings, the rule, two cells, the legend
+    assert len(lines) == 8  # what is shared, two lines of headings, the rule, two cells, the legend of two lines
 
 
 def test_brackets_and_escapes_in_a_name_are_text(tmp_path):

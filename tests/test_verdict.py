@@ -60,7 +60,7 @@ def test_a_format_that_is_better_under_every_rule_beats_the_other(tmp_path):
 def test_where_another_rule_says_the_opposite_no_format_is_said_to_beat_the_other(tmp_path, other):
     add_model(tmp_path / "s", "base", committed=(range(80), range(50)), last_box=other)
     assert not claims(said(tmp_path / "s"))
-    assert "the verdict on chat and raw depends on the grading rule" in said(tmp_path / "s")
+    assert "which of chat and raw is higher depends on the grading rule" in said(tmp_path / "s")
 
 
 def test_the_rules_that_disagree_are_named_with_what_they_say(tmp_path):
@@ -72,7 +72,16 @@ def test_the_rules_that_disagree_are_named_with_what_they_say(tmp_path):
 def test_a_difference_that_the_default_rule_alone_does_not_show_depends_on_the_rule(tmp_path):
     add_model(tmp_path / "s", "base", committed=(range(52), range(50)), last_number=(range(70), range(40)))
     assert not claims(said(tmp_path / "s"))
-    assert "chat is higher under committed (by 2.0), strict (by 2.0) and last_number (by 30.0*)" in said(tmp_path / "s")
+    assert (
+        "whether the difference between chat and raw is significant depends on the grading rule: chat is higher under"
+        " committed (by 2.0), strict (by 2.0) and last_number (by 30.0*)"
+    ) in said(tmp_path / "s")
+
+
+def test_a_rule_that_does_not_read_one_side_leaves_the_sign_open_to_no_doubt(tmp_path):
+    add_model(tmp_path / "s", "base", committed=(range(80), range(50)), last_box=(range(1), range(30)))
+    assert not claims(said(tmp_path / "s"))
+    assert "depends on whether a grading rule reads the form of their answers: chat is higher" in said(tmp_path / "s")
 
 
 def test_a_difference_of_five_questions_contradicts_nothing(tmp_path):
@@ -150,6 +159,13 @@ def test_the_name_of_a_rule_is_shown_as_it_is(tmp_path):
     add_model(tmp_path / "s", "base", committed=(range(80), range(50)), **{HOSTILE: (range(20), range(60))})
     write_report(tmp_path / "s")
     assert shown((tmp_path / "s/report/report.md").read_text()).count(HOSTILE) == 3
+
+
+@pytest.mark.parametrize(("n", "approximate"), [(199, True), (200, False)])
+def test_with_few_questions_the_report_says_that_intervals_and_tests_are_approximate(tmp_path, n, approximate):
+    for eval_format, right in (("chat", 80), ("raw", 50)):
+        add_cell(tmp_path / "s", "base", eval_format, range(right), n=n)
+    assert ("With fewer than 200 questions these are approximate" in page_of(tmp_path / "s")) == approximate
 
 
 # Several answers to a question

@@ -2,7 +2,7 @@
 
 outputs/arithmetic-tiny/eval/*/summary.json, results.json
     -> outputs/arithmetic-tiny/report/report.html, report.md, the figures,
-                                      comparison.csv, contrasts.csv, samples.parquet
+                                      comparison.csv, contrasts.csv, gaps.csv, samples.parquet
 """
 
 import gc
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chattpl.errors import UserError
-from chattpl.report.settings import ReportConfig
+from chattpl.report.settings import ReportConfig, check_inspect
 
 if TYPE_CHECKING:  # pandas, scipy and matplotlib are loaded when a report is written, not by `import chattpl.report`
     import pandas
@@ -49,13 +49,16 @@ def write_report(study_dir: Path, settings: ReportConfig | None = None) -> "Stud
     The same cells and settings give the same bytes; without `settings` all have their defaults.
 
     Raises:
-        UserError: the study has no finished cell.
+        UserError: the study has no finished cell, or `settings` want what is not installed.
     """
     from chattpl.report.study import Study
 
+    inspect = settings is not None and settings.inspect
+    if inspect:
+        check_inspect()
     study = Study.read(study_dir, settings)
     with _held(study):
-        _write(study, study_dir / "report", inspect=settings is not None and settings.inspect)
+        _write(study, study_dir / "report", inspect)
     return study
 
 
@@ -75,7 +78,7 @@ def _held(study: "Study") -> Iterator[None]:
 
 
 def _write(study: "Study", folder: Path, inspect: bool) -> None:
-    from chattpl.report import contrasts, html, inspect_log, page, samples
+    from chattpl.report import contrasts, html, inspect_log, lost_answers, page, samples
     from chattpl.report.canvas import draw_files
     from chattpl.report.figures import FIGURES
     from chattpl.report.html.embedded import embed
@@ -83,7 +86,11 @@ def _write(study: "Study", folder: Path, inspect: bool) -> None:
     text = page.render(study)
     folder.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(folder)
-    tables = {"comparison": study.frame, "contrasts": contrasts.to_frame(study.findings.contrasts)}
+    tables = {
+        "comparison": study.frame,
+        "contrasts": contrasts.to_frame(study.findings.contrasts),
+        "gaps": lost_answers.to_frame(study.gaps),
+    }
     for name, content in tables.items():
         _write_atomically(folder / f"{name}.csv", content.to_csv(index=False).encode("utf-8"))
     with ThreadPoolExecutor(max_workers=1) as thread:

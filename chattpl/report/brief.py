@@ -3,16 +3,16 @@
 import statistics
 from collections.abc import Iterator, Sequence
 
-from chattpl.report.contrasts import rules_of
+from chattpl.report.doubts import MOST_NAMES, between, of_grading, of_wording
 from chattpl.report.families import FAMILIES, Contrast, Family
 from chattpl.report.findings import Findings
-from chattpl.report.sentences import DEPENDS, SIGNIFICANT, is_significant, listed, missed, outcome, rests_on_form
-from chattpl.report.split import FAILED, Gap, gaps, split_shown
+from chattpl.report.lost_answers import split_shown
+from chattpl.report.sentences import SIGNIFICANT, is_significant, listed
+from chattpl.report.split import FAILED, Gap
 from chattpl.report.study import Study
 from chattpl.report.text import escape, percent
 from chattpl.results import DEFAULT_RULE
 
-MOST_NAMES = 6  # that a sentence lists; of more it says how many they are
 MOST_WINNERS = 4
 
 
@@ -25,7 +25,7 @@ def brief(study: Study) -> str:
     families = {name: [each for each in compared if each.family == name] for name in findings.families}
     told = {name: members for name, members in families.items() if members}
     lines = [_answer(name, members, explain=name == next(iter(told))) for name, members in told.items()]
-    lines += [*_grading(compared), *_wording(findings), _certainty(findings, compared), *_losses(study)]
+    lines += [*of_grading(compared), *of_wording(findings), _certainty(findings, compared), *_losses(study)]
     return "\n".join(f"* {line}" for line in lines)
 
 
@@ -36,7 +36,7 @@ def _answer(name: str, contrasts: Sequence[Contrast], explain: bool) -> str:
     if not found:
         none = "the one difference is not" if len(contrasts) == 1 else f"none of {len(contrasts)} differences is"
         return f"**{family.question}** Not that this study could show: {none} significant."
-    sizes = _between([abs(each.by_rule[DEFAULT_RULE].difference) for each in found])
+    sizes = between([abs(each.by_rule[DEFAULT_RULE].difference) for each in found])
     level = f"; p < {SIGNIFICANT} after Holm's correction" if explain else ""
     return (
         f"**{family.question}** {_yes_or_no(family, found, len(contrasts))}: {_how_many(len(found), len(contrasts))}"
@@ -80,57 +80,11 @@ def _named(members: Sequence[str], among: int) -> str:
     return f"for {listed(names)}" if len(members) <= MOST_NAMES else f"in {len(members)}"
 
 
-def _between(values: Sequence[float]) -> str:
-    low, high = percent(min(values)), percent(max(values))
-    return low if low == high else f"{low} to {high}"
-
-
-def _grading(contrasts: Sequence[Contrast]) -> Iterator[str]:
-    """How many verdicts change with the grading rule, and in how many of them a rule only does not read a form."""
-    if len(rules_of(contrasts)) == 1:
-        return
-    tests = {contrast.test: contrast for contrast in contrasts}.values()
-    hang = [each for each in tests if outcome(each) == DEPENDS]
-    form = [each for each in hang if rests_on_form(each)]
-    question = "**Does that depend on how answers are graded?**"
-    if not hang:
-        yield f"{question} No: every grading rule agrees with the {len(tests)} verdicts, or cannot tell."
-        return
-    said = f"{question} {len(hang)} of {len(tests)} verdicts change with the grading rule"
-    if form:
-        rules = listed([escape(rule) for rule in rules_of(form) if any(missed(each, rule) for each in form)])
-        said += (
-            f"; {'all' if len(form) == len(hang) else len(form)} of them only because {rules} recognise hardly any"
-            " right answer of one side, which writes its answers in another form"
-        )
-    rest = [escape(f"{each.group} ({each.first} against {each.second})") for each in hang if each not in form]
-    few = form and 0 < len(rest) <= MOST_NAMES
-    yield f"{said}.{f' Rules that recognise both sides disagree on: {listed(rest)}.' if few else ''}"
-
-
-def _wording(findings: Findings) -> Iterator[str]:
-    """How far a model's accuracy goes over several prompts; or that there was one wording."""
-    question = "**Does it depend on the wording of the instruction?**"
-    wordings = {cell.wording for arm in findings.arms for cell in arm.cells.values()}
-    if len(wordings) == 1:
-        [name] = wordings
-        yield f"{question} This study cannot tell: all cells were asked in one{f' ({escape(name)})' if name else ''}."
-    elif findings.spreads:
-        ranges = {each.model: each.by_rule[DEFAULT_RULE] for each in findings.spreads}
-        most = max(findings.spreads, key=lambda each: ranges[each.model].spread[0])
-        low, high = (percent(each[0]) for each in (ranges[most.model].lowest, ranges[most.model].highest))
-        yield (
-            f"{question} Over formats and wordings the accuracy of a model varies by"
-            f" {_between([each.spread[0] for each in ranges.values()])} points, most for {escape(most.model)}:"
-            f" {low} in {escape(most.worst)}; {high} in {escape(most.best)}."
-        )
-
-
 def _certainty(findings: Findings, contrasts: Sequence[Contrast]) -> str:
     """What the test set could have shown, and what seeds tell or do not."""
     found = [each.by_rule[DEFAULT_RULE] for each in contrasts]
     sizes, questions = [each.detectable for each in found], [each.n for each in found]
-    several = f" ({_between(sizes)}, by comparison)" if _between(sizes) != percent(max(sizes)) else ""
+    several = f" ({between(sizes)}, by comparison)" if between(sizes) != percent(max(sizes)) else ""
     asked = f"{min(questions)} to {max(questions)}" if min(questions) < max(questions) else str(max(questions))
     return (
         f"**How sure is that?** With {asked} questions, differences below {percent(statistics.median(sizes))}"
@@ -144,7 +98,7 @@ def _seeds(findings: Findings) -> Iterator[str]:
     spreads = [pool.by_rule[DEFAULT_RULE].sd for pool in findings.pools]
     if spreads:
         yield (
-            f"Between seeds, accuracies have a standard deviation of {_between(spreads)} points, which intervals and"
+            f"Between seeds, accuracies have a standard deviation of {between(spreads)} points, which intervals and"
             " p values allow for."
         )
     if single:
@@ -162,7 +116,7 @@ def _losses(study: Study) -> Iterator[str]:
         for contrast in study.findings.contrasts
         if contrast.family == "formats" and contrast.by_rule and is_significant(contrast.by_rule[DEFAULT_RULE])
     }
-    found = [(contrast, gap) for contrast, gap in gaps(study) if contrast.test in significant]
+    found = [(contrast, gap) for contrast, gap in study.gaps if contrast.test in significant]
     by_form = [each for each in found if _is_form(each[1])]
     by_reasoning = [each for each in found if not _is_form(each[1])]
     said = []

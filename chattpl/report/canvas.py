@@ -152,8 +152,8 @@ def percent_axis(axis: Axis) -> None:
 def legend_beside(ax: Axes, handles: list[Any], **more: Any) -> None:
     """A legend at the right of the axes, where nothing is drawn."""
     if handles:
-        look: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.01, 1), "borderaxespad": 0, "frameon": False}
-        ax.legend(handles=handles, handlelength=1.6, handleheight=1.1, **look, **more)
+        place: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.01, 1), "borderaxespad": 0}
+        ax.legend(handles=handles, **{**place, "frameon": False, "handlelength": 1.6, "handleheight": 1.1, **more})
 
 
 def format_patches(formats: Iterable[str], found: dict[str | None, Look]) -> list[Any]:

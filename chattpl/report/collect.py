@@ -14,6 +14,7 @@ import contextlib
 import functools
 import json
 import logging
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,7 @@ TRAINING_ORDER = (
 FORMAT_ORDER = ("chat", "raw")
 # Of an evaluation's inputs what may differ between two models that are asked alike.
 OF_THE_MODEL = ("model", "seed", "device")
+_NUMBER = re.compile(r"((?:(?<![^=])-)?\d+(?:\.\d+)?(?:e[-+]?\d+)?)")  # in a name; of a value with its sign
 # What a person compares: the columns of comparison.csv, in order; then `accuracy_<rule>` for each grading rule.
 COMPARISON = (
     "cell", "group", "study", "task", "model_name", "train_format", "train_method", "train_masking", "eval_format",
@@ -171,9 +173,15 @@ def _place(cell: Cell) -> tuple[Any, ...]:
     """Where the cell stands: by training, seed and model, a changed evaluation after the plain one, then by format."""
     summary = cell.summary
     training = (summary.train_format, summary.train_method, summary.train_masking)
-    model = (_rank(TRAINING_ORDER, training), *(axis or "" for axis in training), summary.seed, summary.model_name)
-    changes = sorted((key, str(value)) for key, value in summary.changes.items())
+    named = summary.seed, _by_number(summary.model_name)
+    model = (_rank(TRAINING_ORDER, training), *(axis or "" for axis in training), *named)
+    changes = sorted((key, _by_number(str(value))) for key, value in summary.changes.items())
     return *model, changes, _rank(FORMAT_ORDER, cell.format), cell.format, cell.name
+
+
+def _by_number(text: str) -> list[str | float]:
+    """What sorts a text with its numbers as numbers: 2e-06 before 1e-05, 7 before 17."""
+    return [float(part) if place % 2 else part for place, part in enumerate(_NUMBER.split(text))]
 
 
 def _rank(order: Sequence[Any], value: Any) -> int:

@@ -28,6 +28,7 @@ RATES = {
     "uniform_groups": "groups whose rewards are equal (%)",
 }
 LINES = ("-", "--", "-.", ":")
+DASHES_SHOWN = 4.5  # length of a line in the legend, in letters: its dashes can be told
 
 Curve = tuple[str, Sequence[Sequence[float]]]  # a model and its [step, value] pairs
 
@@ -105,7 +106,8 @@ def _finish(axes: Sequence[Axes], panels: Sequence[tuple[str, list[Curve]]], loo
             percent_axis(ax.yaxis)
     handles = [Line2D([], [], label=wrap(label), markersize=5, **look) for label, look in looks.items()]
     columns = min(len(panels), COLUMNS)
-    legend_beside(axes[columns - 1], handles, ncols=-(-len(handles) // LONGEST_LEGEND))
+    more = {"ncols": -(-len(handles) // LONGEST_LEGEND), "handlelength": DASHES_SHOWN}
+    legend_beside(axes[columns - 1], handles, **more)
 
 
 def _labels(study: Study) -> dict[str, str]:
@@ -118,14 +120,16 @@ def _labels(study: Study) -> dict[str, str]:
 
 
 def _looks(study: Study, labels: dict[str, str]) -> dict[str, dict[str, Any]]:
-    """By label. The colour is that of the format of training; line and marker tell models of one format apart."""
+    """By label. The colour is that of the format of training; line and marker tell models apart without it.
+
+    No two of the first 48 have both in common: lines begin one further after each turn of the markers.
+    """
     found: dict[str, dict[str, Any]] = {}
     for cell in study.cells:
-        label = labels.get(cell.model)
+        label, number = labels.get(cell.model), len(found)
         if label is not None and label not in found:
-            colour = study.looks[cell.summary.train_format].colour
-            turn = sum(look["color"] == colour for look in found.values())
-            line, marker = LINES[turn % len(LINES)], MARKERS[turn % len(MARKERS)]
+            colour, turn = study.looks[cell.summary.train_format].colour, number + number // len(MARKERS)
+            line, marker = LINES[turn % len(LINES)], MARKERS[number % len(MARKERS)]
             found[label] = {"color": colour, "linestyle": line, "marker": marker}
     return found
 

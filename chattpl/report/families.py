@@ -61,6 +61,7 @@ class Family:
         asks_for_first: whether the answer is yes only where the first side is higher.
         higher_of_many: the same where contrasts of one group have several first and second sides.
         member: what a sentence calls one of its contrasts among the others.
+        named: what a sentence calls one of its contrasts among those of all families.
         columns: what its tables call the group and the two sides.
         about: how a sentence on a contrast begins; takes its group.
         side: how a sentence calls the first or the second; takes its name and the group.
@@ -79,6 +80,7 @@ class Family:
     higher: tuple[str, str] = ("{first} is better than {second}", "{second} is better than {first}")
     higher_of_many: tuple[str, str] = ("{first} is better", "{second} is better")
     member: str = "{group}"
+    named: str = "{first} against {second} for {group}"
     asks_for_first: bool = True
     side: str = "{name}"
     exceeds: str = "beats"
@@ -151,6 +153,7 @@ FAMILIES: dict[str, Family] = {
         about="Evaluated in {group}",
         higher=("the trained model is better", "the untrained model is better"),
         member="{first} in {group}",
+        named="{first} against {second} in {group}",
         nothing="No trained model was asked the same as the untrained one, so there is nothing to compare.",
     ),
     "matched": Family(
@@ -172,6 +175,7 @@ FAMILIES: dict[str, Family] = {
         about="Gap of {group}",
         higher=("each training gains from its own format", "each training gains from the other's format"),
         member="{first} against {second}",
+        named="the gap {group} of {first} against that of {second}",
         side="the gap of {name}",
         exceeds="exceeds",
         nothing="No two trainings that differ in their format alone were evaluated in both formats, so there is nothing"

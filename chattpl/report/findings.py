@@ -10,7 +10,7 @@ from chattpl.report.families import FAMILIES, Contrast
 from chattpl.report.pools import Pool, pool_seeds
 from chattpl.report.samples import Samples
 from chattpl.report.settings import ReportConfig
-from chattpl.report.spread import Spread, spreads_of
+from chattpl.report.spread import Spread, rewordings_of, spreads_of
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class Findings:
         contrasts: theirs, in the same order.
         pools: the arms with several seeds.
         spreads: the models with several prompts.
+        rewordings: the models with several wordings in one format, for each such format.
     """
 
     answers: Answers
@@ -31,6 +32,7 @@ class Findings:
     contrasts: list[Contrast]
     pools: list[Pool]
     spreads: list[Spread]
+    rewordings: list[Spread]
 
 
 def find(cells: Sequence[Cell], settings: ReportConfig | None = None, samples: Samples | None = None) -> Findings:
@@ -41,4 +43,5 @@ def find(cells: Sequence[Cell], settings: ReportConfig | None = None, samples: S
     families = [name for name in FAMILIES if settings is None or name in settings.families]
     arms, answers = arms_of(cells), Answers(cells, samples)
     contrasts = compare(arms, families, answers)
-    return Findings(answers, arms, families, contrasts, pool_seeds(arms, answers), spreads_of(arms, answers))
+    spreads, rewordings = spreads_of(arms, answers), rewordings_of(arms, answers)
+    return Findings(answers, arms, families, contrasts, pool_seeds(arms, answers), spreads, rewordings)

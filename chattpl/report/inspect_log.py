@@ -11,7 +11,6 @@ from typing import Any
 from chattpl.files import PARTIAL
 from chattpl.report.collect import Cell, writable
 from chattpl.report.samples import Samples, verdicts
-from chattpl.report.settings import check_inspect
 from chattpl.results import DEFAULT_RULE, Grading, Result, Summary
 
 FILE = "cell.eval"
@@ -25,12 +24,7 @@ METADATA = (
 
 
 def write_logs(cells: Sequence[Cell], samples: Samples) -> None:
-    """Write the log of each cell whose samples can be read, where there is none as new as its summary.
-
-    Raises:
-        UserError: inspect_ai is not installed.
-    """
-    check_inspect()
+    """Write the log of each cell whose samples can be read, where there is none as new as its summary."""
     for cell in cells:
         results, path = samples[cell.name], cell.folder / FILE
         if not isinstance(results, str) and not _is_current(path, cell.folder / "summary.json"):

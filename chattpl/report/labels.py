@@ -43,9 +43,9 @@ class Labels:
 def label_cells(cells: Sequence[Cell]) -> Labels:
     """The labels of all cells of a study and what these cells share."""
     common = _common_changes(cells)
-    spelt = _short_keys({key for cell in cells for key in cell.summary.changes if key not in common})
-    groups = {cell.group: _model_label(cell.summary, spelt) for cell in cells}
-    models = _distinct(groups)
+    spelt = _short_keys({key for cell in cells for key in _changes(cell.summary, common)})
+    groups = {cell.group: _model_label(cell.summary, common, spelt) for cell in cells}
+    models = _distinct(groups if "seed" in common else _with_seeds(groups, cells))
     names = _distinct({cell.name: f"{models[cell.group]} in {cell.format}" for cell in cells})
     trained: dict[str, str] = {}
     for cell in cells:
@@ -56,10 +56,29 @@ def label_cells(cells: Sequence[Cell]) -> Labels:
     return Labels(models, names, trained, {**conditions, **said})
 
 
-def _model_label(summary: Summary, spelt: Mapping[str, str]) -> str:
+def _changes(summary: Summary, common: Mapping[str, Any]) -> dict[str, Any]:
+    """What was changed and is not said of all cells, the seed aside.
+
+    The untrained model has one wording, that of the evaluation, and what trained models call so is called so here.
+    """
+    changes = {key: value for key, value in summary.changes.items() if key not in common and key != "seed"}
+    if summary.train_format is None:
+        return {"eval.wording" if key == "task.wording" else key: value for key, value in changes.items()}
+    return changes
+
+
+def _model_label(summary: Summary, common: Mapping[str, Any], spelt: Mapping[str, str]) -> str:
     plain = summary.model_name.partition("--")[0]
-    changes = [f"{spelt[key]}={_spelt(value)}" for key, value in summary.changes.items() if key in spelt]
-    return " ".join((plain, *changes))
+    return " ".join((plain, *(f"{spelt[key]}={_spelt(value)}" for key, value in _changes(summary, common).items())))
+
+
+def _with_seeds(labels: Mapping[str, str], cells: Iterable[Cell]) -> dict[str, str]:
+    """Label by group, with the seed of those that differ in it alone and of those for which it was chosen."""
+    count, found = Counter(labels.values()), dict(labels)
+    for group, summary in {cell.group: cell.summary for cell in cells}.items():
+        if count[labels[group]] > 1 or "seed" in summary.changes:
+            found[group] += f" seed={summary.changes.get('seed', summary.seed)}"
+    return found
 
 
 def _distinct(labels: Mapping[str, str]) -> dict[str, str]:

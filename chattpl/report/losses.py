@@ -19,7 +19,8 @@ from chattpl.report.canvas import (
     new_figure,
     percent_axis,
 )
-from chattpl.report.split import KINDS, split_shown
+from chattpl.report.lost_answers import split_shown
+from chattpl.report.split import KINDS
 from chattpl.report.study import Study
 from chattpl.report.text import NONE
 

@@ -7,10 +7,11 @@ from chattpl.report.brief import brief
 from chattpl.report.collect import Cell
 from chattpl.report.figures import FIGURES
 from chattpl.report.likeness import likeness, packages
-from chattpl.report.split import lost_answers
+from chattpl.report.lost_answers import lost_answers
 from chattpl.report.spread import spread_section
 from chattpl.report.study import Study
 from chattpl.report.text import NONE, escape, percent, plain, short, table
+from chattpl.report.unfinished import unfinished
 from chattpl.report.verdict import verdicts
 
 FINGERPRINTS = ("model_fingerprint", "prompt_fingerprint")
@@ -45,7 +46,8 @@ def _summary(study: Study) -> str:
     together = f", with the seeds {', '.join(map(str, seeds))} taken together" if seeds else ""
     models = len({shown.model for shown in study.shown})
     count = f"Cells: {len(study.cells)}. Models: {models}{together}. Evaluation formats: {formats}."
-    return f"{count}\n\nAll cells: {'; '.join(shared)}." if shared else count
+    all_cells = f"All cells: {'; '.join(shared)}." if shared else ""
+    return "\n\n".join(line for line in (count, all_cells, unfinished(study.cells, escape)) if line)
 
 
 def _trainings(study: Study) -> str:

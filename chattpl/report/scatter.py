@@ -60,7 +60,7 @@ def _draw_points(
         look = _look(study, train_format)
         bars: dict[str, Any] = {"elinewidth": 1, "capsize": 2} if few else {"elinewidth": 0.4}
         ax.errorbar(x["accuracy"], y["accuracy"], xerr=errors(x), yerr=errors(y), **bars, **look)
-        if pandas.isna(train_format):
+        if pandas.isna(train_format) and len(alike) == 1:  # the lines of several would cross all over
             line: dict[str, Any] = {"color": look["color"], "linestyle": ":", "linewidth": 1.3, "zorder": 1}
             for across, up in zip(x["accuracy"], y["accuracy"], strict=True):
                 ax.axvline(across, **line)
@@ -108,7 +108,7 @@ def _legend(study: Study, models: list[str]) -> list[Line2D]:
         Line2D([], [], label=f"{number} {wrap(model)}", **_look(study, trained[model]))
         for number, model in enumerate(models, start=1)
     ]
-    lines = trained.loc[models].isna().any()
+    lines = trained.loc[models].isna().sum() == 1
     return points + ([Line2D([], [], color="0.35", linestyle=":", label="base, untrained")] if lines else [])
 
 

@@ -5,8 +5,9 @@ differences have opposite signs, or another rule's is significant and the defaul
 what each of them says instead. A rule under which no side has a right answer has no say, and a difference that rests on
 a few questions only, too few for McNemar's test, contradicts nothing.
 
-A rule that finds hardly one of a side's right answers compares how answers are written: `rests_on_form` tells the
-verdicts that depend on such rules alone from those in which rules differ about what they can read.
+A rule that finds hardly one of a side's right answers compares how answers are written: `disagreement` tells the
+verdicts that depend on such rules alone from those in which rules differ about what they can read, and among these a
+sign that changes from a p that crosses the line.
 """
 
 from collections.abc import Sequence
@@ -22,6 +23,8 @@ LEAST_QUESTIONS = 6  # answered differently: with five, the smallest p of McNema
 LEAST_FOUND = 0.1  # of a side's right answers, by a rule that is said to read that side
 # What a contrast can show.
 UNPAIRED, DEPENDS, CHANCE, PERHAPS, CLEAR = "unpaired", "depends", "chance", "perhaps", "clear"
+# What a verdict that depends on the grading rule depends on.
+SIGN, SIGNIFICANCE, FORM = "which side is higher", "whether that is significant", "what a rule reads"
 
 
 def sentence(contrast: Contrast, tests: int) -> str:
@@ -35,11 +38,9 @@ def outcome(contrast: Contrast) -> str:
     if not contrast.by_rule:
         return UNPAIRED
     found = contrast.by_rule[DEFAULT_RULE]
-    reading = [each for rule, each in contrast.by_rule.items() if reads(contrast, rule)]
-    opposed = len({each.difference > 0 for each in reading if _can_contradict(each)}) > 1
-    significant = any(is_significant(each) for each in reading)
+    significant = any(is_significant(each) for each in _reading(contrast).values())
     chance = found.ci_low <= 0 <= found.ci_high
-    if (opposed and (significant or not chance)) or (significant and not is_significant(found)):
+    if (_is_opposed(contrast) and (significant or not chance)) or (significant and not is_significant(found)):
         return DEPENDS
     if chance:
         return CHANCE
@@ -52,10 +53,19 @@ def missed(contrast: Contrast, rule: str) -> list[int]:
     return [place for place, (here, by_default) in enumerate(found) if here < LEAST_FOUND * by_default]
 
 
-def rests_on_form(contrast: Contrast) -> bool:
-    """Whether the verdict depends on the grading rule only where a rule finds hardly a right answer of one side."""
+def disagreement(contrast: Contrast) -> str:
+    """What the verdict depends on with the grading rule; empty where it does not.
+
+    FORM where only rules dissent that find hardly a right answer of one side; else what the others differ in: the SIGN,
+    or only the SIGNIFICANCE.
+    """
+    if outcome(contrast) != DEPENDS:
+        return ""
     by_rule = {rule: each for rule, each in contrast.by_rule.items() if not missed(contrast, rule)}
-    return outcome(contrast) == DEPENDS and outcome(replace(contrast, by_rule=by_rule)) != DEPENDS
+    of_both = replace(contrast, by_rule=by_rule)
+    if outcome(of_both) != DEPENDS:
+        return FORM
+    return SIGN if _is_opposed(of_both) else SIGNIFICANCE
 
 
 def _meaning(family: Family, contrast: Contrast, tests: int) -> str:
@@ -65,7 +75,7 @@ def _meaning(family: Family, contrast: Contrast, tests: int) -> str:
     if shows == UNPAIRED:
         return f"{first} and {second} are not compared, because {escape(contrast.problem)}"
     found = contrast.by_rule[DEFAULT_RULE]
-    reading = {rule: each for rule, each in contrast.by_rule.items() if reads(contrast, rule)}
+    reading = _reading(contrast)
     if shows == DEPENDS:
         return f"{_disagreement(contrast, first, second, reading)}{_silent(contrast)}"
     if shows == CHANCE:
@@ -80,7 +90,17 @@ def _disagreement(contrast: Contrast, first: str, second: str, reading: dict[str
         size = f" (by {marked(each).lstrip('+-')}{_blind(contrast, rule)})" if each.difference else ""
         sides.setdefault(words, []).append(f"{escape(rule)}{size}")
     said = [f"{words} under {listed(rules)}" for words, rules in sides.items()]
-    return f"the verdict on {first} and {second} depends on the grading rule: {'; '.join(said)}"
+    return f"{_open_question(contrast, first, second)}: {'; '.join(said)}"
+
+
+def _open_question(contrast: Contrast, first: str, second: str) -> str:
+    """What depends on the grading rule."""
+    what = {
+        SIGN: f"which of {first} and {second} is higher depends on the grading rule",
+        SIGNIFICANCE: f"whether the difference between {first} and {second} is significant depends on the grading rule",
+        FORM: f"the verdict on {first} and {second} depends on whether a grading rule reads the form of their answers",
+    }
+    return what[disagreement(contrast)]
 
 
 def _blind(contrast: Contrast, rule: str) -> str:
@@ -125,6 +145,15 @@ def _silent(contrast: Contrast) -> str:
 def reads(contrast: Contrast, rule: str) -> bool:
     """Whether the rule found any right answer."""
     return any(contrast.accuracies[rule])
+
+
+def _reading(contrast: Contrast) -> dict[str, PairedComparison]:
+    return {rule: each for rule, each in contrast.by_rule.items() if reads(contrast, rule)}
+
+
+def _is_opposed(contrast: Contrast) -> bool:
+    """Whether rules differ in the sign of the difference."""
+    return len({each.difference > 0 for each in _reading(contrast).values() if _can_contradict(each)}) > 1
 
 
 def _can_contradict(found: PairedComparison) -> bool:

@@ -22,32 +22,18 @@ the second what those add where one of the two failed in its form; with several 
 """
 
 import itertools
-import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from chattpl.report.arms import common_seeds
+from chattpl.report.arms import Arm, common_seeds
 from chattpl.report.families import FAMILIES, Contrast
-from chattpl.report.study import Shown, Study
-from chattpl.report.text import escape, percent, points, table
 from chattpl.results import Grading, Result
 
 HELD = ("right", "other form", "wrong")
 FAILED = ("ran on", "cut off", "no answer")
 KINDS = ("right", "other form", "wrong", "no answer", "cut off", "ran on")
-DEFINITIONS = (
-    "Percent of all answers; each is of one kind, the first that applies. Right: correct, in the form that the"
-    " instruction asks for. Other form: correct, in another form. Ran on: wrong, and text follows the first complete"
-    " answer. Cut off: wrong, and ended by the token limit. No answer: ended by itself without one, or the prompt did"
-    " not fit. Wrong: a complete answer that is not the right one."
-)
-FORMULA = (
-    "In points. A gap is the sum of two parts. Form: what the questions add for which one of the two answers ran on,"
-    " was cut off or is missing. Reasoning: what those add for which both are complete. (With shares r of right answers"
-    " and s of complete ones to a question: the means of r1 (1 - s2) - r2 (1 - s1) and of r1 s2 - r2 s1.)"
-)
 
 
 @dataclass(frozen=True)
@@ -56,7 +42,9 @@ class Gap:
 
     Attributes:
         n: the number of these questions.
-        total, form, reasoning: fractions of one; the last two add up to the first.
+        total: the first accuracy less the second, as a fraction of one.
+        form: what of that comes from answers that ran on, were cut off or are missing.
+        reasoning: what of it comes from complete answers; form and reasoning add up to the total.
     """
 
     n: int
@@ -108,58 +96,13 @@ def _counts(result: Result) -> tuple[int, int, int]:
     return sum(each.correct for each in answers), sum(kind_of(each) in HELD for each in answers), len(answers)
 
 
-def split_shown(study: Study, shown: Shown) -> dict[str, float]:
-    """The share of each kind of what is shown as one; empty where that cannot be read."""
-    if not all(cell.name in study.results for cell in shown.cells):
-        return {}
-    return split_answers(result for cell in shown.cells for result in study.results[cell.name])
-
-
-def gaps(study: Study) -> list[tuple[Contrast, Gap]]:
-    """The gap between each two formats of a model that can be read."""
+def gaps_of(arms: Sequence[Arm], read: Mapping[str, Sequence[Result]]) -> list[tuple[Contrast, Gap]]:
+    """The gap between each two formats of a model whose results were `read`; by the name of the cell."""
     found = []
-    for contrast in FAMILIES["formats"].declare(study.findings.arms):
-        arms = [arm for side in contrast.sides for arm in side]
-        names = [[arm.cell(seed).name for arm in arms] for seed in common_seeds(arms)]
-        if names and all(name in study.results for pair in names for name in pair):
-            gap = split_gap(*((study.results[first], study.results[second]) for first, second in names))
+    for contrast in FAMILIES["formats"].declare(arms):
+        both = [arm for side in contrast.sides for arm in side]
+        names = [[arm.cell(seed).name for arm in both] for seed in common_seeds(both)]
+        if names and all(name in read for pair in names for name in pair):
+            gap = split_gap(*((read[first], read[second]) for first, second in names))
             found += [(contrast, gap)] if gap else []
     return found
-
-
-def lost_answers(study: Study) -> str:
-    """The section on the kinds of answers and on the gaps between formats, as Markdown."""
-    parts = [_kinds_table(study)]
-    found = gaps(study)
-    if found:
-        parts += [_gaps_table(found), "\n".join(f"* {_sentence(*each)}" for each in found)]
-    return "\n\n".join(parts)
-
-
-def _kinds_table(study: Study) -> str:
-    rows = []
-    for shown in study.shown:
-        shares = split_shown(study, shown)
-        rows.append((escape(shown.label), *(percent(shares.get(kind, math.nan)) for kind in KINDS)))
-    return f"{table(('cell', *KINDS), rows, numbers_from=1)}\n\n{DEFINITIONS}"
-
-
-def _gaps_table(found: list[tuple[Contrast, Gap]]) -> str:
-    rows = [
-        (
-            *(escape(contrast.group), f"{escape(contrast.first)} less {escape(contrast.second)}", str(gap.n)),
-            *(points(value) for value in (gap.total, gap.form, gap.reasoning)),
-        )
-        for contrast, gap in found
-    ]
-    return f"{table(('model', 'formats', 'n', 'gap', 'form', 'reasoning'), rows, numbers_from=2)}\n\n{FORMULA}"
-
-
-def _sentence(contrast: Contrast, gap: Gap) -> str:
-    """What a gap is made of."""
-    model, first, second = (escape(name) for name in (contrast.group, contrast.first, contrast.second))
-    if not gap.total:
-        return f"Model {model}: {first} and {second} got equally many right."
-    sign, ahead, behind = (1, first, second) if gap.total > 0 else (-1, second, first)
-    size, form, reasoning = (points(sign * value) for value in (gap.total, gap.form, gap.reasoning))
-    return f"Model {model}: {ahead} less {behind} is {size} points: form {form}, reasoning {reasoning}."

@@ -7,7 +7,7 @@ Design (FormatSpread, arXiv:2310.11324); here with intervals.
 """
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,16 +77,32 @@ def _estimate(*values: Any) -> Estimate:
 
 def spreads_of(arms: Sequence[Arm], answers: Answers) -> list[Spread]:
     """Of each model that was asked with several prompts, what their accuracies are."""
-    models: dict[tuple[Any, ...], list[Arm]] = {}
-    for arm in arms:
-        models.setdefault((arm.train_format, *arm.recipe[:2], canonical(_changes(arm))), []).append(arm)
-    return [spread for members in models.values() for spread in _spread(members, answers)]
+    models = _grouped((_key(arm), arm) for arm in arms)
+    return [spread for members in models if len(members) >= LEAST_PROMPTS for spread in _spread(members, answers)]
+
+
+def rewordings_of(arms: Sequence[Arm], answers: Answers) -> list[Spread]:
+    """The same of each model and format by itself, where it was asked in several wordings."""
+    models = _grouped(((*_key(arm), arm.format), arm) for arm in arms)
+    return [spread for members in models if len(members) > 1 for spread in _spread(members, answers)]
+
+
+def _grouped(keyed: Iterable[tuple[tuple[Any, ...], Arm]]) -> list[list[Arm]]:
+    found: dict[tuple[Any, ...], list[Arm]] = {}
+    for key, arm in keyed:
+        found.setdefault(key, []).append(arm)
+    return list(found.values())
+
+
+def _key(arm: Arm) -> tuple[Any, ...]:
+    """What an arm has in common with the same model that was asked otherwise."""
+    return arm.train_format, *arm.recipe[:2], canonical(_changes(arm))
 
 
 def _spread(arms: list[Arm], answers: Answers) -> Iterator[Spread]:
     seeds, prompts = common_seeds(arms), _prompts(arms)
     cells = [arm.cell(seed) for arm in arms for seed in seeds]
-    if len(arms) < LEAST_PROMPTS or not cells or answers.problem(cells):
+    if not cells or answers.problem(cells):
         return
     found = {rule: shares.reshape(len(arms), len(seeds), -1) for rule, shares in answers.shares(cells).items()}
     accuracies = found[DEFAULT_RULE].mean((1, 2))

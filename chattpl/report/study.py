@@ -11,11 +11,13 @@ import pandas
 
 from chattpl.report.canvas import Look, looks
 from chattpl.report.collect import FORMAT_ORDER, Cell, collect_cells, format_order, to_frame
+from chattpl.report.families import Contrast
 from chattpl.report.findings import Findings, find
 from chattpl.report.labels import Labels, label_cells
 from chattpl.report.pools import Pool
 from chattpl.report.samples import Samples, read_samples
 from chattpl.report.settings import ReportConfig
+from chattpl.report.split import Gap, gaps_of
 from chattpl.results import DEFAULT_RULE, Result, Summary
 from chattpl.train_report import TrainReport
 
@@ -88,6 +90,11 @@ class Study:
     def results(self) -> dict[str, list[Result]]:
         """The results by the name of the cell; a cell whose results.json cannot be read is absent."""
         return {name: each for name, each in self.samples.items() if not isinstance(each, str)}
+
+    @cached_property
+    def gaps(self) -> list[tuple[Contrast, Gap]]:
+        """The gap between each two formats of a model that can be read."""
+        return gaps_of(self.findings.arms, self.results)
 
     @cached_property
     def samples(self) -> Samples:

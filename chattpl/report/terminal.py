@@ -1,6 +1,7 @@
 """The cells of a study as a table on the terminal, at most 80 columns wide."""
 
 import itertools
+import math
 from collections.abc import Iterator
 
 from rich.box import SIMPLE_HEAD
@@ -11,9 +12,11 @@ from rich.text import Text
 from chattpl.report.collect import Cell
 from chattpl.report.families import Contrast, Side
 from chattpl.report.sentences import SIGNIFICANT, is_significant
+from chattpl.report.split import split_answers
 from chattpl.report.stats import PairedComparison
 from chattpl.report.study import Study
 from chattpl.report.text import interval, percent, printable, wrap
+from chattpl.report.unfinished import unfinished
 from chattpl.results import DEFAULT_RULE
 
 FORMATS, TRAINING = "formats", "training"  # the families of contrasts that the marks come from
@@ -21,8 +24,10 @@ WIDTH = 80  # of a log file, which has no width of its own
 WIDEST_FORMAT = 14
 OTHER_COLUMNS = 46  # characters, the gaps included
 FIGURES = ("accuracy", "[95 %]", "strict", "no\nanswer", "cut\noff", "ran\non")
+LOST = ("no answer", "cut off", "ran on")  # the kinds of answers that the last of these columns show
 BEST, HIGHER, LOWER = "*", "+", "-"
 LEGEND = f"Rates in percent. {BEST} better than the model's other formats, p < {SIGNIFICANT} (Holm)"
+LEGEND_OF_KINDS = "No answer, cut off, ran on: of wrong answers alone, each of them counted once"
 LEGEND_OF_SEEDS = "Marks are of all seeds of a model together"
 LEGEND_OF_BASE = f"{HIGHER} better, {LOWER} worse than the untrained model in the same format, p < {SIGNIFICANT} (Holm)"
 
@@ -55,11 +60,14 @@ def print_table(study: Study, console: Console | None = None) -> None:
     console.print(table)
     legends = {
         LEGEND: True,
+        LEGEND_OF_KINDS: True,
         LEGEND_OF_BASE: any(_of_family(study, TRAINING)),
         LEGEND_OF_SEEDS: bool(study.findings.pools),
     }
     for legend in (legend for legend, applies in legends.items() if applies):
         console.print(Text(legend))
+    if left := unfinished(study.cells, printable):
+        console.print(Text(left))
 
 
 def _spread(name: str, rows: int) -> list[str]:
@@ -71,7 +79,8 @@ def _spread(name: str, rows: int) -> list[str]:
 def _line(study: Study, cell: Cell, n_varies: bool) -> list[str]:
     summary = cell.summary
     marks = (BEST if _is_best(study, cell) else " ") + _against_base(study, cell)
-    rates = (summary.strict_accuracy, summary.no_answer_rate, summary.truncated_rate, summary.run_on_rate)
+    kinds = split_answers(study.results[cell.name]) if cell.name in study.results else {}
+    rates = (summary.strict_accuracy, *(kinds.get(kind, math.nan) for kind in LOST))
     return [
         wrap(cell.format, WIDEST_FORMAT),
         *((str(summary.n),) if n_varies else ()),

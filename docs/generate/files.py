@@ -6,6 +6,7 @@ from tables import code, descriptions, field_rows, table
 
 from chattpl.report import samples
 from chattpl.report.collect import COMPARISON, OPTIONAL_COMPARISON
+from chattpl.report.split import Gap
 from chattpl.report.stats import PairedComparison
 from chattpl.results import SCHEMA, Result, Summary
 from chattpl.train_report import TrainReport
@@ -28,6 +29,8 @@ def page() -> str:
     compared = [(code(name), said.get(name, "")) for name in (*COMPARISON, *OPTIONAL_COMPARISON)]
     contrasts = [(code(name), text) for name, text in CONTRAST.items()]
     contrasts += [(name, text) for name, _, text in field_rows(PairedComparison)]
+    gaps = [(code(name), text) for name, text in CONTRAST.items() if name not in ("family", "rule")]
+    gaps += [(name, text) for name, _, text in field_rows(Gap)]
     columns = inspect.cleandoc(samples.to_frame.__doc__ or "").partition("\n\n")[2]
     return f"""# Output files
 
@@ -44,7 +47,7 @@ outputs/<study>/
     preview.json                  after stage=preview
   report/
     report.html  report.md        the report in one file that loads nothing; the same as text
-    comparison.csv  contrasts.csv
+    comparison.csv  contrasts.csv  gaps.csv
     samples.parquet               every answer of every cell
     *.png  *.svg                  the figures
   tracking/                       what a tracker writes locally
@@ -75,6 +78,11 @@ that some cell has.
 One row per comparison and grading rule.
 
 {table(("column", "meaning"), contrasts)}
+## gaps.csv
+
+One row for each two evaluation formats of a model: why the first has more or fewer right answers than the second.
+
+{table(("column", "meaning"), gaps)}
 ## samples.parquet
 
 One row per cell, question and answer.
