@@ -3,7 +3,7 @@
 import functools
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from chattpl.codehash import code_digest
 from chattpl.errors import UserError
@@ -19,7 +19,7 @@ def make_task(config: TaskConfig) -> Task:
     Raises:
         UserError: it is no task.
     """
-    return _cached_task(_key(config))
+    return _made(_key(config)).task
 
 
 def train_samples(config: TaskConfig, shots: int = 0) -> Sequence[Sample]:
@@ -90,13 +90,12 @@ def questions_fingerprint(samples: Sequence[Sample]) -> str:
 
 def reward_fingerprint(config: TaskConfig) -> str:
     """The SHA-256 of what makes an answer correct: the code of the grader."""
-    return code_digest(type(make_task(config)), ("grade",))
+    return _made(_key(config)).reward
 
 
 def grader_fingerprint(config: TaskConfig, samples: Sequence[Sample]) -> str:
     """The SHA-256 of all that grades: the code of every rule, and the gold answers."""
-    code = code_digest(type(make_task(config)), ("grade", "grade_by_rule"))
-    return digest([code, config.form, [sample.gold for sample in samples]])
+    return digest([_made(_key(config)).grader, config.form, [sample.gold for sample in samples]])
 
 
 def _key(config: TaskConfig) -> str:
@@ -104,8 +103,17 @@ def _key(config: TaskConfig) -> str:
     return json.dumps([config.name, config.target, config.form, dict(config.arguments)], sort_keys=True)
 
 
+@dataclass(frozen=True)
+class _Made:
+    """A task with the digests of its code, as it is made: what it loads or remembers later does not count."""
+
+    task: Task
+    reward: str
+    grader: str
+
+
 @functools.cache
-def _cached_task(key: str) -> Task:
+def _made(key: str) -> _Made:
     name, target, form, arguments = json.loads(key)
     kind = class_of(TaskConfig(target, name, arguments=arguments))
     if not issubclass(kind, Task):
@@ -113,13 +121,15 @@ def _cached_task(key: str) -> Task:
     if missing := sorted(kind.__abstractmethods__):
         raise UserError(f"task._target_={target}: lacks {', '.join(missing)}")
     task: Task = kind(**arguments)
+    given = [value for value in arguments.values() if isinstance(value, str)]  # the configuration, or paths
+    code = code_digest(task, ("grade",), given), code_digest(task, ("grade", "grade_by_rule"), given)
     task.form = FORMS[form]
-    return task
+    return _Made(task, *code)
 
 
 @functools.cache
 def _cached_samples(key: str, split: str) -> list[Sample]:
-    task, name = _cached_task(key), json.loads(key)[0]
+    task, name = _made(key).task, json.loads(key)[0]
     samples = task.load_train() if split == "train" else task.load_test()
     if not samples:
         raise UserError(f"task {name}: there is no {split} sample")
