@@ -4,6 +4,7 @@ import functools
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from chattpl.codehash import code_digest
 from chattpl.errors import UserError
@@ -28,8 +29,7 @@ def train_samples(config: TaskConfig, shots: int = 0) -> Sequence[Sample]:
     Raises:
         UserError: there is none, or one is malformed.
     """
-    samples = _cached_samples(_key(config), "train")
-    samples = samples[shots : len(samples) - config.validation][: config.train_limit]
+    samples = _kept_samples(config)[shots:][: config.train_limit]
     if not samples:
         raise UserError(
             f"task {config.name}: all training samples are worked examples in the prompt, or held out for validation"
@@ -40,14 +40,19 @@ def train_samples(config: TaskConfig, shots: int = 0) -> Sequence[Sample]:
 def examples(config: TaskConfig, shots: int) -> Sequence[Sample]:
     """The worked examples of a few-shot prompt: the first `shots` training samples, the same for every question.
 
+    None is held out for validation.
+
     Raises:
         UserError: there are not as many.
     """
     if not shots:
         return []
-    samples = _cached_samples(_key(config), "train")[:shots]
+    samples = _kept_samples(config)[:shots]
     if len(samples) < shots:
-        raise UserError(f"task {config.name}: has {len(samples)} training samples, fewer than the {shots} shots")
+        beside = f" beside the {config.validation} held out for validation" if config.validation else ""
+        raise UserError(
+            f"task {config.name}: has {len(samples)} training samples{beside}, fewer than the {shots} shots"
+        )
     return samples
 
 
@@ -98,6 +103,12 @@ def grader_fingerprint(config: TaskConfig, samples: Sequence[Sample]) -> str:
     return digest([_made(_key(config)).grader, config.form, [sample.gold for sample in samples]])
 
 
+def _kept_samples(config: TaskConfig) -> Sequence[Sample]:
+    """The training samples that are not held out for validation."""
+    samples = _cached_samples(_key(config), "train")
+    return samples[: max(len(samples) - config.validation, 0)]
+
+
 def _key(config: TaskConfig) -> str:
     """What the samples hang on, as text: the limits do not."""
     return json.dumps([config.name, config.target, config.form, dict(config.arguments)], sort_keys=True)
@@ -124,7 +135,23 @@ def _made(key: str) -> _Made:
     given = [value for value in arguments.values() if isinstance(value, str)]  # the configuration, or paths
     code = code_digest(task, ("grade",), given), code_digest(task, ("grade", "grade_by_rule"), given)
     task.form = FORMS[form]
+    vars(task)["check_answer"] = _checked(task.check_answer, name)
     return _Made(task, *code)
+
+
+def _checked(check: Callable[..., bool], name: str) -> Callable[..., bool]:
+    """The same function, which refuses to return what is neither right nor wrong."""
+
+    def check_answer(*answers: Any, **named: Any) -> bool:
+        verdict = check(*answers, **named)
+        if not isinstance(verdict, bool):
+            asked = ", ".join(f"{each!r:.60}" for each in (*answers, *named.values()))
+            raise UserError(
+                f"task {name}: check_answer({asked}) returned {verdict!r:.60}; it must return True or False"
+            )
+        return verdict
+
+    return check_answer
 
 
 @functools.cache
