@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from command_line import command
 
+from chattpl.tasks import loading
 from chattpl.tasks.arithmetic import Arithmetic
 
 
@@ -23,15 +24,11 @@ def another_grader(monkeypatch):
     def change():
         monkeypatch.setattr(Arithmetic, "check_answer", lambda self, extracted, gold: bool(extracted))
         monkeypatch.setattr(Arithmetic, "extract_answer", lambda self, output: output or None)
-        from chattpl.codehash import code_digest
-
-        code_digest.cache_clear()
+        loading._made.cache_clear()
 
     yield change
     monkeypatch.undo()
-    from chattpl.codehash import code_digest
-
-    code_digest.cache_clear()
+    loading._made.cache_clear()
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,8 @@
 import functools
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 from chattpl.codehash import code_digest
 from chattpl.errors import UserError
@@ -19,7 +20,7 @@ def make_task(config: TaskConfig) -> Task:
     Raises:
         UserError: it is no task.
     """
-    return _cached_task(_key(config))
+    return _made(_key(config)).task
 
 
 def train_samples(config: TaskConfig, shots: int = 0) -> Sequence[Sample]:
@@ -28,8 +29,7 @@ def train_samples(config: TaskConfig, shots: int = 0) -> Sequence[Sample]:
     Raises:
         UserError: there is none, or one is malformed.
     """
-    samples = _cached_samples(_key(config), "train")
-    samples = samples[shots : len(samples) - config.validation][: config.train_limit]
+    samples = _kept_samples(config)[shots:][: config.train_limit]
     if not samples:
         raise UserError(
             f"task {config.name}: all training samples are worked examples in the prompt, or held out for validation"
@@ -40,14 +40,19 @@ def train_samples(config: TaskConfig, shots: int = 0) -> Sequence[Sample]:
 def examples(config: TaskConfig, shots: int) -> Sequence[Sample]:
     """The worked examples of a few-shot prompt: the first `shots` training samples, the same for every question.
 
+    None is held out for validation.
+
     Raises:
         UserError: there are not as many.
     """
     if not shots:
         return []
-    samples = _cached_samples(_key(config), "train")[:shots]
+    samples = _kept_samples(config)[:shots]
     if len(samples) < shots:
-        raise UserError(f"task {config.name}: has {len(samples)} training samples, fewer than the {shots} shots")
+        beside = f" beside the {config.validation} held out for validation" if config.validation else ""
+        raise UserError(
+            f"task {config.name}: has {len(samples)} training samples{beside}, fewer than the {shots} shots"
+        )
     return samples
 
 
@@ -90,13 +95,18 @@ def questions_fingerprint(samples: Sequence[Sample]) -> str:
 
 def reward_fingerprint(config: TaskConfig) -> str:
     """The SHA-256 of what makes an answer correct: the code of the grader."""
-    return code_digest(type(make_task(config)), ("grade",))
+    return _made(_key(config)).reward
 
 
 def grader_fingerprint(config: TaskConfig, samples: Sequence[Sample]) -> str:
     """The SHA-256 of all that grades: the code of every rule, and the gold answers."""
-    code = code_digest(type(make_task(config)), ("grade", "grade_by_rule"))
-    return digest([code, config.form, [sample.gold for sample in samples]])
+    return digest([_made(_key(config)).grader, config.form, [sample.gold for sample in samples]])
+
+
+def _kept_samples(config: TaskConfig) -> Sequence[Sample]:
+    """The training samples that are not held out for validation."""
+    samples = _cached_samples(_key(config), "train")
+    return samples[: max(len(samples) - config.validation, 0)]
 
 
 def _key(config: TaskConfig) -> str:
@@ -104,8 +114,17 @@ def _key(config: TaskConfig) -> str:
     return json.dumps([config.name, config.target, config.form, dict(config.arguments)], sort_keys=True)
 
 
+@dataclass(frozen=True)
+class _Made:
+    """A task with the digests of its code, as it is made: what it loads or remembers later does not count."""
+
+    task: Task
+    reward: str
+    grader: str
+
+
 @functools.cache
-def _cached_task(key: str) -> Task:
+def _made(key: str) -> _Made:
     name, target, form, arguments = json.loads(key)
     kind = class_of(TaskConfig(target, name, arguments=arguments))
     if not issubclass(kind, Task):
@@ -113,13 +132,31 @@ def _cached_task(key: str) -> Task:
     if missing := sorted(kind.__abstractmethods__):
         raise UserError(f"task._target_={target}: lacks {', '.join(missing)}")
     task: Task = kind(**arguments)
+    given = [value for value in arguments.values() if isinstance(value, str)]  # the configuration, or paths
+    code = code_digest(task, ("grade",), given), code_digest(task, ("grade", "grade_by_rule"), given)
     task.form = FORMS[form]
-    return task
+    vars(task)["check_answer"] = _checked(task.check_answer, name)
+    return _Made(task, *code)
+
+
+def _checked(check: Callable[..., bool], name: str) -> Callable[..., bool]:
+    """The same function, which refuses to return what is neither right nor wrong."""
+
+    def check_answer(*answers: Any, **named: Any) -> bool:
+        verdict = check(*answers, **named)
+        if not isinstance(verdict, bool):
+            asked = ", ".join(f"{each!r:.60}" for each in (*answers, *named.values()))
+            raise UserError(
+                f"task {name}: check_answer({asked}) returned {verdict!r:.60}; it must return True or False"
+            )
+        return verdict
+
+    return check_answer
 
 
 @functools.cache
 def _cached_samples(key: str, split: str) -> list[Sample]:
-    task, name = _cached_task(key), json.loads(key)[0]
+    task, name = _made(key).task, json.loads(key)[0]
     samples = task.load_train() if split == "train" else task.load_test()
     if not samples:
         raise UserError(f"task {name}: there is no {split} sample")
