@@ -38,8 +38,9 @@ from chattpl.tasks.numbers import parse_number
 
 ROOT = Path(__file__).parents[1]
 Rule = Callable[[str], Fraction | None]
-# The grader of chattpl 0.2.0 on the same outputs: the first `#### N`, else the last number. Accuracy in percent,
+# A rule that was once the grader, on the same outputs: the first `#### N`, else the last number. Accuracy in percent,
 # chat less raw in points, and McNemar's p.
+BEFORE_NAME = "first #### N, else last number"
 BEFORE = {
     "base_eval_chat": 6.6, "base_eval_raw": 4.7, "grpo_chat_template_eval_chat": 28.8,
     "grpo_chat_template_eval_raw": 23.3, "sft_chat_template_eval_chat": 29.2, "sft_chat_template_eval_raw": 24.8,
@@ -183,7 +184,7 @@ def accuracies(correct: dict[str, dict[str, dict[int, bool]]]) -> str:
         graded = [list(each[cell].values()) for each in correct.values()]
         rates = [percent(sum(values) / len(values)) for values in graded]
         rows.append((cell, str(len(graded[0])), f"{before:.1f}", *rates))
-    return table(("cell", "n", "chattpl 0.2.0", *correct), rows, numbers_from=1)
+    return table(("cell", "n", BEFORE_NAME, *correct), rows, numbers_from=1)
 
 
 def differences(correct: dict[str, dict[str, dict[int, bool]]]) -> str:
@@ -197,7 +198,7 @@ def differences(correct: dict[str, dict[str, dict[int, bool]]]) -> str:
             pair = paired_comparison([chat[i] for i in shared], [raw[i] for i in shared])
             found.append(f"{100 * pair.difference:+.1f} (p {pair.p:.2g})")
         rows.append((training, before, *found))
-    return table(("training", "chattpl 0.2.0", *correct), rows, numbers_from=1)
+    return table(("training", BEFORE_NAME, *correct), rows, numbers_from=1)
 
 
 def grade(outputs: dict[str, dict[int, dict]], all_rules: dict[str, Rule]) -> tuple[dict, dict[str, float]]:
@@ -270,7 +271,7 @@ def page(
         "",
         "## Accuracy by rule, in percent",
         "",
-        "All cells were asked to end with `#### N`. chattpl 0.2.0 took the first `#### N`, else the last number.",
+        "All cells were asked to end with `#### N`.",
         "",
         accuracies(correct),
         "",

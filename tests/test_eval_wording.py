@@ -45,7 +45,7 @@ def test_the_wording_of_the_training_is_the_default():
 
 
 def test_it_is_another_than_an_instruction_of_the_task_s_own():
-    own, asked = (cell("task.instruction='Say it.'", *each) for each in ([], ["eval.wording=hashes"]))
+    own, asked = (cell("task.instruction='Say it with ####.'", *each) for each in ([], ["eval.wording=hashes"]))
     assert asked.model_name == own.model_name
     assert asked.eval_name == f"{own.eval_name}--eval.wording=hashes"
 

@@ -256,12 +256,77 @@ def test_thoughts_are_not_read_where_a_reply_follows(text):
 
 
 @pytest.mark.parametrize(
+    ("statement", "read_as"),
+    [
+        ("The answer is 72 (48 in April and 24 in May).", "72"),
+        ("The answer is that 72 clips were sold in April (48) and May (24).", "72"),
+        ("The final answer is 72 for 3 days.", "72"),
+        ("The answer is 72, since she sold 48 clips in April and 24 in May.", "72"),
+        ("Answer: 72 clips, because she sold 48 clips in April.", "72"),
+        ("The answer is 72 because 3 * 24 = 72 and 4 * 5 = 20.", "72"),
+        ("The answer is 2.5 hours (150 minutes).", "5/2"),
+        ("The answer is 72 clips in 2 months.", "72"),
+        ("The answer is 50 + 22 = 72.", "72"),
+        ("The answer is 3 hours * 60 = 180.", "180"),
+        ("The answer to the nearest pound: 3.5 pounds is 4 pounds.", "4"),
+        ("The answer is not 18 but 20.", "20"),
+    ],
+)
+def test_of_the_numbers_in_the_statement_of_an_answer_the_one_stated_counts(statement, read_as):
+    assert number(f"She sold 48 + 24 of them.\n{statement}") == read_as
+
+
+@pytest.mark.parametrize("fraction", ["$\\frac{3}{4}$", "\\(\\frac{3}{4}\\)", "$\\dfrac{3}{4}$", "\\frac{3}{4}"])
+@pytest.mark.parametrize("before", ["The answer is ", "Final answer: ", "#### ", "So the result is "])
+def test_a_fraction_set_in_latex_is_a_number(before, fraction):
+    assert number(f"{before}{fraction}") == "3/4"
+
+
+@pytest.mark.parametrize("text", ["The answer is $-\\frac{3}{4}$.", "#### $-\\frac{3}{4}$", "\\boxed{-\\frac{3}{4}}"])
+def test_a_fraction_set_in_latex_keeps_its_sign(text):
+    assert number(text) == "-3/4"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The answer is 18. Wait, let me recompute. 9 * 3 = 27. Therefore she has 27 dollars.",
+        "\\boxed{18}. Wait, that's wrong: 9*3 = 27. So it is 27.",
+        "The answer is 18. I made a mistake: it is 9 times 3. So she has 27.",
+        "The answer is 18. Wait, that's wrong. The correct total is 27.",
+    ],
+)
+def test_a_conclusion_replaces_an_answer_that_is_taken_back(text):
+    assert number(text) == "27"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The answer is 18. Wait, let me double check. 18 / 2 = 9. So it is right, since 9 > 2.",
+        "\\boxed{18}. This is right: 9 * 2 = 18. So half of it is 9.",
+    ],
+)
+def test_a_conclusion_of_what_takes_nothing_back_does_not_replace_an_answer(text):
+    assert number(text) == "18"
+
+
+def test_a_check_of_the_result_does_not_replace_it():
+    assert number("Total = 72. Check: 72 - 24 = 48. Correct!") == "72"
+
+
+@pytest.mark.parametrize(
     ("sentence", "value"),
     [
         ("Ann's brother will be 18 years old in 3 years.", 18),
         ("James saved $0 compared to the store, where they cost $2.5 a pound.", 0),
         ("10 ducks need 3.5 pounds of food.", "3.5"),
         ("15 women are left.", 15),
+        ("Therefore, 12 eggs are left in 3 boxes.", 12),
+        ("Therefore, 12 eggs remain in 3 boxes.", 12),
+        ("The cat food will last for 12 days.", 12),
+        ("720 grams of cat food will last for 12 days.", 12),
+        ("She makes not $16 but $18.", 18),
         ("The 42 kg bag of rice will last 6 weeks.", 6),
         ("If he buys 25 pens, he will get 30 of them.", 30),
         ("She has $12 - $14 = -$2 if she takes the second one of 5.", -2),
@@ -298,3 +363,34 @@ def test_another_question_is_not_read(reply, opening):
 )
 def test_the_question_once_more_is_no_other_question(text):
     assert (number(text), read(text).end) == ("18", None)
+
+
+@pytest.mark.parametrize(
+    ("text", "read_as"),
+    [
+        ("Adult: 3 * 10 = 30\nStudent: 2 * 5 = 10\nTotal: 30 + 10 = 40\n\nThe answer is 40.", "40"),
+        ("#### 12\nAdult: 3 * 10 = 30\nStudent: 2 * 5 = 10\n#### 40", "40"),
+        ("Sales by quarter:\nQ1: 100\nQ2: 200\nQ3: 300\nTotal: 600\n\n#### 600", "600"),
+        ("Reading: 20 minutes\nExercise: 30 minutes\nTotal: 50 minutes\n#### 50", "50"),
+        ("Admin: 10 GB\nUser: 5 GB\nTotal 15 GB\n#### 15", "15"),
+        ("16 eggs, 7 are used.\nProblem: find her revenue.\n(16 - 7) * 2 = 18\n\\boxed{18}", "18"),
+        ("There are 3 parts.\nQuestion: how much does she earn?\n9 * 2 = 18\n\\boxed{18}", "18"),
+        ("48 / 2 = 24. The next question is how many in total: 48 + 24 = 72.\n#### 72", "72"),
+        ("Problem 1: 3 + 4 = 7\nProblem 2: 7 * 2 = 14\n\nThe answer is 14.", "14"),
+        ("The answer is 40, namely:\nAdult: 3 * 10 = 30\nStudent: 2 * 5 = 10", "40"),
+    ],
+)
+def test_a_label_in_the_working_opens_no_other_question(text, read_as):
+    assert (number(text), read(text).end) == (read_as, None)
+
+
+@pytest.mark.parametrize("label", ["Question:", "Q:", "User:", "Student:", "Exercise 2:", "Q2:"])
+def test_another_problem_ends_a_reply_that_states_no_answer(label):
+    text = f"She has 9 + 9 = 18 left.\n\n{label} Tom has 3 apples. He buys 4. How many has he?\nAnswer: 7"
+    assert (number(text), text[: read(text).end].strip()) == ("18", "She has 9 + 9 = 18 left.")
+
+
+@pytest.mark.parametrize("label", ["User:", "Student:", "Exercise 2:", "Q2:"])
+def test_a_role_that_asks_ends_a_reply_that_states_an_answer(label):
+    text = f"#### 18\n\n{label} Thanks, and how many are left?\n#### 7"
+    assert (number(text), text[: read(text).end].strip()) == ("18", "#### 18")

@@ -71,6 +71,37 @@ def test_an_instruction_that_asks_for_another_form_is_refused(override):
 
 
 @pytest.mark.parametrize(
+    ("overrides", "mark"),
+    [
+        (["wording=hashes", "task.instruction='Answer with a box.'"], "'####'"),
+        (["+wordings.mine={instruction: 'Reply in words only.', form: hashes}"], "'####'"),
+        (["wordings.boxed.instruction='Put it in a box.'"], r"'\\boxed'"),
+        (["wordings.answer_is.instruction='Give the answer.'"], "'The answer is'"),
+    ],
+)
+def test_an_instruction_that_does_not_ask_for_its_own_form_is_refused(overrides, mark):
+    with pytest.raises(UserError) as refused:
+        configuration(*overrides)
+    assert f"does not ask for {mark}" in str(refused.value)
+    assert "form: number" in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["wording=none", "task.instruction='Reply in words only.'"],
+        ["wording=number", "task.instruction='Just the result.'"],
+        ["+wordings.mine={instruction: 'Just the result.', form: number}", "task.wording=mine"],
+        ["wording=hashes", "task.instruction=''"],
+        ["wording=hashes", "task.instruction='Reply with #### and the result.'"],
+    ],
+)
+def test_an_instruction_is_free_where_its_form_has_no_mark_or_it_names_it_or_is_empty(overrides):
+    configuration(*overrides)
+
+
+@pytest.mark.parametrize(
     ("override", "message"),
     [
         ("task.wording=boxt", "did you mean 'boxed'"),

@@ -10,7 +10,12 @@ _CONCLUSION = re.compile(
     r"[\s>*#-]*+(?:[0-9]{1,3}[.)]\s*+)?(?:so|therefore|thus|hence|consequently|in conclusion)\b", re.IGNORECASE
 )
 _CHECK = re.compile(r"\b(?:verif|confirm|check|ensure)", re.IGNORECASE)
-_EXPLANATION = re.compile(r"[\s>*#-]*+(?:this|explanation|note)\b", re.IGNORECASE)
+_EXPLANATION = re.compile(r"[\s>*#-]*+(?:this|explanation|note|check|verification)\b", re.IGNORECASE)
+_TAKEN_BACK = re.compile(
+    r"\A\W*(?:(?:no|oh|but),? )?wait\b|\bI made an? (?:mistake|error)"
+    r"|\b(?:that|this|it)(?:'s| is| was) (?:wrong|incorrect|not (?:right|correct))",
+    re.IGNORECASE,
+)
 _OPEN_BOX = re.compile(r"\\(?:boxed|fbox)\s*+\{")
 _NEAR = 3  # pieces
 
@@ -18,6 +23,12 @@ _NEAR = 3  # pieces
 def is_conclusion(one: Statement) -> bool:
     """Whether the sentence says that it concludes: "Therefore, ..."."""
     return bool(_CONCLUSION.match(one.piece.text))
+
+
+def takes_back(one: Statement) -> bool:
+    """Whether the sentence takes back what was said before it: "Wait, that is wrong."."""
+    text = one.piece.text
+    return bool(_TAKEN_BACK.search(text)) and not _CHECK.search(text)
 
 
 def opens_box(text: str) -> bool:

@@ -69,7 +69,7 @@ def parse_wordings(values: Mapping[str, Any]) -> dict[str, Wording]:
     """The configuration's node `wordings`, checked.
 
     Raises:
-        UserError: a wording has another key, an unknown form, or asks for another form than it names.
+        UserError: a wording has another key, an unknown form, or does not ask for the form that it names.
     """
     return {name: _wording(f"wordings.{name}", fields) for name, fields in values.items()}
 
@@ -90,21 +90,30 @@ def _wording(key: str, values: Any) -> Wording:
 
 
 def _check_form(key: str, instruction: str, form: str) -> None:
-    """Refuse an instruction that asks for one form where answers are taught and graded in another."""
+    """Refuse an instruction that asks for another form than that in which answers are taught and graded, or for none.
+
+    Without an instruction nothing is asked for; worked examples may show the form then.
+    """
     for name, each in FORMS.items():
         if each.mark and each.mark in instruction and name != form and form != "any":
             raise UserError(
                 f"{key}: asks for {each.mark!r}, but the form of answers is {form}; choose wording={name}, or give "
                 f"the text a wording of its own: '+wordings.mine={{instruction: …, form: {name}}}' task.wording=mine"
             )
+    mark = FORMS[form].mark
+    if mark and instruction and mark not in instruction:
+        raise UserError(
+            f"{key}: does not ask for {mark!r}, but the form of answers is {form}; put {mark!r} into the text, or give "
+            "it a wording in a form without a mark: '+wordings.mine={instruction: …, form: number}' task.wording=mine"
+        )
 
 
 def parse_task(values: Mapping[str, Any], wordings: Mapping[str, Wording]) -> TaskConfig:
     """The configuration's node `task` as a `TaskConfig`.
 
     Raises:
-        UserError: a key is missing, unknown or ill-typed, the class cannot be imported, or the instruction asks for
-            another form than the wording.
+        UserError: a key is missing, unknown or ill-typed, the class cannot be imported, or the instruction does not ask
+            for the wording's form.
     """
     for key, kind in COMMON_KEYS.items():
         _check_common(key, values.get(key), kind)

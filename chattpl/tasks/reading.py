@@ -5,6 +5,7 @@ A reply is taken apart into pieces (`prose`), and each may state a number (`stat
 1. What is stated as the answer: a box, `#### N`, "the answer is N". The last such statement is the answer, but
    * a guess is not: a `####` before the working, which may come again after it, as an echo;
    * `####` with ever new numbers, one after the other, commits to none;
+   * what is taken back ("Wait, that is wrong") gives way to the conclusion that follows;
    * a box without a number in it is an answer without a number.
 2. Else what the working comes to: its last sentence, if the reply is complete; else the last sentence before a sign
    that the working ends there: an empty `####`, an echo, a check by code, a conclusion that breaks off.
@@ -18,7 +19,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from chattpl.tasks.completeness import goes_round, is_complete, is_cut_off
-from chattpl.tasks.conclusion import before_closing, is_conclusion, last_sentence
+from chattpl.tasks.conclusion import before_closing, is_conclusion, last_sentence, takes_back
 from chattpl.tasks.prose import take_apart
 from chattpl.tasks.runon import asks_anew, next_question, reply_start
 from chattpl.tasks.statements import EXPLICIT, Statement, read_statements
@@ -127,7 +128,7 @@ def _stated(rest: list[Statement], explicit: list[int], complete: bool) -> tuple
         )
         return (after[-1].value if after and complete else in_words), None
     concluded = [one for one in after if is_conclusion(one)]
-    if concluded and last.kind == "hash":
+    if concluded and (last.kind == "hash" or any(takes_back(one) for one in rest[place + 1 :])):
         return concluded[-1].value, None
     named = [rest[place].number for place in explicit if rest[place].kind != "box"]
     if not complete and last.kind != "box" and len(named) > 2 and named[-1] != named[-2]:

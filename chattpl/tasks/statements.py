@@ -16,13 +16,14 @@ from functools import cached_property
 
 from chattpl.tasks.numbers import find_numbers, is_unit, leading_number, parse_number
 from chattpl.tasks.prose import LIST_PREFIX, Piece
-from chattpl.tasks.values import plain, value_of
+from chattpl.tasks.values import answer_of, plain, value_of
 
 EXPLICIT = ("box", "hash", "answer", "line")  # what is stated as the answer
 
 _ANSWER = re.compile(
-    r"(?<![-\w])(?:answer\b[^\n=:]{0,60}?|final (?:number|result|amount|value)(?: alone)?\s*+)(?:\bis\b|\bare\b|[:=])"
-    r"[^\w.+\-\u2212\u2013]*+(?P<rest>(?!(?:in)?(?:correct|valid|consistent)|right|wrong|reasonable|not\b).+)",
+    r"(?<![-\w])(?:answer\b[^\n=:]{0,60}?|(?:final|correct) (?:number|result|amount|total|value)(?: alone)?\s*+)"
+    r"(?:\bis\b|\bare\b|[:=])"
+    r"[^\w.+\-\u2212\u2013\\]*+(?P<rest>(?!(?:in)?(?:correct|valid|consistent)|right|wrong|reasonable|not\b).+)",
     re.IGNORECASE | re.DOTALL,
 )
 _ANNOUNCEMENT = re.compile(r"(?<![-\w])(?:answer\b|final (?:number|result|amount|value))|:\W*\Z", re.IGNORECASE)
@@ -115,7 +116,7 @@ def _kind_and_number(piece: Piece) -> tuple[str, Fraction | None]:
     if text.startswith("####") and (found := _hash(text.strip("#* \t"))):
         return found
     answer = _ANSWER.search(text)
-    number = value_of(answer["rest"]) if answer else None
+    number = answer_of(answer["rest"]) if answer else None
     return ("sentence", None) if number is None else ("answer", number)
 
 
