@@ -50,17 +50,22 @@ GIB = 2**30
 INTRODUCTION = """# Updates by precision
 
 The same training in four precisions, against that in float32 throughout. Each loss stands with its deviation: the last
-one of the training, the curve's in the mean, and that of the finished weights (masters where there are such) on other
-worked answers, all of them computed in float32. Then the share of weights that changed and of those whose change shows
-in bfloat16; length and cosine of the whole change against float32's. What the second row leaves of float32 is owed to
-computing in bfloat16, not to the weights. GRPO trains on the rollouts of the float32 run, for a coin's rewards; its
-own loss is near zero and says little.
+one that the training logged, the curve of these in the mean, and that of the finished weights (masters where there are
+such) on other worked answers, computed in float32. `rounded` is the loss of the same weights rounded to bfloat16, as
+they are published by default. Then the share of weights that changed and of those whose change shows in bfloat16;
+length and cosine of the whole change against float32's. GRPO trains on the rollouts of the float32 run, for a coin's
+rewards; its own loss is near zero and says little.
 
-Sections that end in cuda were made on one H100 (torch 2.11.0+cu130, transformers 5.17.0, trl 1.16.0). On the 0.5B the
-second row shows what bfloat16's forward and backward pass cost by themselves: on a CPU, the gradient of six samples
-has a cosine of .9993 with that in float32, yet one or two of a hundred of its signs differ, and of the keys' biases,
-whose gradients are all but zero, one in five. AdamW makes every weight's first steps equally long, however small its
-gradient is.
+Matrix products in bfloat16 see weights rounded to it, whether autocast rounds them or they are kept so beside their
+masters. While most updates are smaller than half of a weight's last digit, the losses that are logged are those of
+weights that have hardly moved, and lag behind float32's; so do the rounded weights of float32's own training. The
+masters do not: their change, and the loss of the finished weights, are what has to agree.
+
+Sections that end in cuda were made on one H100 (torch 2.11.0+cu130, transformers 5.17.0, trl 1.16.0), before `rounded`
+was measured. On the 0.5B the second row shows what bfloat16's forward and backward pass cost by themselves: on a CPU,
+the gradient of six samples has a cosine of .9993 with that in float32, yet one or two of a hundred of its signs differ,
+and of the keys' biases, whose gradients are all but zero, one in five. AdamW makes every weight's first steps equally
+long, however small its gradient is.
 """
 OTHERS = 32  # samples at the end of the training set, which a dozen steps do not reach
 PRECISIONS = {
@@ -70,8 +75,8 @@ PRECISIONS = {
     "bfloat16 alone": {"model.train_dtype": "bfloat16", "model.master_weights": False, "bf16": True},
 }
 HEAD = [
-    "| precision | last loss | | curve | finished | | changed | in bf16 | distance | cosine | peak GiB |",
-    "|---|---|---|---|---|---|---|---|---|---|---|",
+    "| precision | last loss | | curve | finished | | rounded | changed | in bf16 | distance | cosine | peak GiB |",
+    "|---|---|---|---|---|---|---|---|---|---|---|---|",
 ]
 
 
@@ -186,11 +191,12 @@ def measured(device: str) -> Iterator[Peak]:
 
 @dataclass
 class Trained:
-    """A finished training."""
+    """A finished training: its report, its weights, their loss and that of the same in bfloat16."""
 
     report: TrainReport
     folder: Path
     loss: float
+    rounded_loss: float
     peak: Peak
 
 
@@ -199,14 +205,15 @@ def trained(setting: Setting, precision: str, folder: Path, pool: EnginePool) ->
     job, _ = setting.job(folder, {**setting.values(), **PRECISIONS[precision]})
     with measured(setting.options.device) as peak:
         report = run_job(replace(job, dtype="float32"), pool)
-    loss = loss_of(Path(job.output), LiveJob.of(job))
-    return Trained(report, Path(job.output), loss, peak)
+    folder, live = Path(job.output), LiveJob.of(job)
+    losses = [loss_of(folder, live, dtype) for dtype in (torch.float32, torch.bfloat16)]
+    return Trained(report, folder, *losses, peak)
 
 
 @torch.inference_mode()
-def loss_of(folder: Path, live: LiveJob) -> float:
-    """The mean loss of a finished model on worked answers, in nats a token, computed in float32."""
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).to(live.job.device)
+def loss_of(folder: Path, live: LiveJob, dtype: torch.dtype) -> float:
+    """The mean loss on worked answers of finished weights in `dtype`, in nats a token, computed in float32."""
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).float().to(live.job.device)
     total = tokens = 0.0
     for sample in live.samples[-OTHERS:]:
         example = live.form.example(sample.question, sample.answer)
@@ -247,8 +254,8 @@ def row(precision: str, run: Trained, reference: Trained, base: Path) -> str:
     assert run.report.changed_weights is not None
     figures = [
         f"{losses[-1]:.4f}", f"{last:.1%}", f"{curve:.1%}", f"{run.loss:.4f}",
-        f"{abs(run.loss - reference.loss) / reference.loss:.2%}", f"{run.report.changed_weights['trained']:.1%}",
-        f"{in_bf16:.1%}", f"{distance:.3f}", f"{cosine:.4f}",
+        f"{abs(run.loss - reference.loss) / reference.loss:.2%}", f"{run.rounded_loss:.4f}",
+        f"{run.report.changed_weights['trained']:.1%}", f"{in_bf16:.1%}", f"{distance:.3f}", f"{cosine:.4f}",
         f"{run.peak.tensors:.1f}" if run.peak.tensors else "",
     ]  # fmt: skip
     return " | ".join(["", precision, *figures, ""]).strip()

@@ -25,7 +25,7 @@ from chattpl.training.run import run_job
 from chattpl.training.sft import train_sft
 from chattpl.training.weights import finish_weights
 
-MASTERS = ["model.train_dtype=bfloat16"]
+MASTERS = ["model.dtype=bfloat16", "model.train_dtype=bfloat16"]
 ALONE = [*MASTERS, "model.master_weights=false"]
 SHORT = ["sft.max_steps=4", "sft.per_device_train_batch_size=4", "sft.save_strategy=no", "task.train_limit=64"]
 FEW = ["sft.max_steps=8", "sft.learning_rate=2e-6", "sft.per_device_train_batch_size=8", "sft.logging_steps=1"]
@@ -69,7 +69,7 @@ def test_a_training_says_how_far_the_weights_went(run, base):
 
 @pytest.mark.parametrize("train_dtype", ["bfloat16", "float32"])
 def test_what_is_published_in_float32_is_what_was_trained(run, base, train_dtype):
-    report, published = run(f"model.train_dtype={train_dtype}", "model.dtype=float32", "sft.learning_rate=1e-6")
+    report, published = run(f"model.train_dtype={train_dtype}", "sft.learning_rate=1e-6")
     assert {each.dtype for each in published.values()} == {torch.float32}
     assert changed(base, published) == pytest.approx(report.changed_weights["trained"])
     assert report.changed_weights["published"] == report.changed_weights["trained"] > 0.9
