@@ -11,7 +11,7 @@ from chattpl.errors import UserError
 from chattpl.hashing import digest
 from chattpl.schema import Config
 from chattpl.tasks.forms import FORMS
-from chattpl.tasks.loading import make_task, train_samples, validation_samples
+from chattpl.tasks.loading import examples, make_task, train_samples, validation_samples
 
 WORDINGS = tuple(configuration().wordings)
 
@@ -91,6 +91,24 @@ def test_validation_samples_are_the_last_and_are_not_trained_on():
     held_out, trained, everything = validation_samples(task), train_samples(task), train_samples(configuration().task)
     assert [*trained, *held_out] == everything
     assert len(held_out) == 100
+
+
+def test_all_that_is_not_held_out_can_be_worked_examples():
+    assert len(examples(configuration("task.validation=1998").task, 2)) == 2
+
+
+@pytest.mark.parametrize(("validation", "left"), [(2000, 0), (1998, 2)])
+def test_worked_examples_that_are_held_out_for_validation_are_refused(tmp_path, validation, left):
+    options = ("method=none", "eval.split=validation", "eval.format=raw", "formats.raw.shots=3")
+    ended = command(*options, f"task.validation={validation}", cwd=tmp_path)
+    assert ended.status == 1
+    told = f"task arithmetic: has {left} training samples beside the {validation} held out for validation"
+    assert f"error: {told}, fewer than the 3 shots" in ended.err
+
+
+def test_a_training_without_samples_is_refused_where_more_are_held_out_than_there_are():
+    with pytest.raises(UserError, match="all training samples are"):
+        train_samples(configuration("task.validation=2001").task)
 
 
 def test_validation_without_samples_is_refused(tmp_path):

@@ -28,8 +28,7 @@ def train_samples(config: TaskConfig, shots: int = 0) -> Sequence[Sample]:
     Raises:
         UserError: there is none, or one is malformed.
     """
-    samples = _cached_samples(_key(config), "train")
-    samples = samples[shots : len(samples) - config.validation][: config.train_limit]
+    samples = _kept_samples(config)[shots:][: config.train_limit]
     if not samples:
         raise UserError(
             f"task {config.name}: all training samples are worked examples in the prompt, or held out for validation"
@@ -40,14 +39,19 @@ def train_samples(config: TaskConfig, shots: int = 0) -> Sequence[Sample]:
 def examples(config: TaskConfig, shots: int) -> Sequence[Sample]:
     """The worked examples of a few-shot prompt: the first `shots` training samples, the same for every question.
 
+    None is held out for validation.
+
     Raises:
         UserError: there are not as many.
     """
     if not shots:
         return []
-    samples = _cached_samples(_key(config), "train")[:shots]
+    samples = _kept_samples(config)[:shots]
     if len(samples) < shots:
-        raise UserError(f"task {config.name}: has {len(samples)} training samples, fewer than the {shots} shots")
+        beside = f" beside the {config.validation} held out for validation" if config.validation else ""
+        raise UserError(
+            f"task {config.name}: has {len(samples)} training samples{beside}, fewer than the {shots} shots"
+        )
     return samples
 
 
@@ -96,6 +100,12 @@ def reward_fingerprint(config: TaskConfig) -> str:
 def grader_fingerprint(config: TaskConfig, samples: Sequence[Sample]) -> str:
     """The SHA-256 of all that grades: the code of every rule, and the gold answers."""
     return digest([_made(_key(config)).grader, config.form, [sample.gold for sample in samples]])
+
+
+def _kept_samples(config: TaskConfig) -> Sequence[Sample]:
+    """The training samples that are not held out for validation."""
+    samples = _cached_samples(_key(config), "train")
+    return samples[: max(len(samples) - config.validation, 0)]
 
 
 def _key(config: TaskConfig) -> str:
