@@ -11,6 +11,7 @@ from chattpl.formats import split_thought
 from chattpl.generation import Completion
 from chattpl.results import Answer, Figures, Grading, Result
 from chattpl.tasks import Sample, Task
+from chattpl.tasks.base import check_verdicts
 
 Decode = Callable[[list[int]], str]  # the ids of a completion to its text
 
@@ -60,12 +61,14 @@ def _graded(task: Task, sample: Sample, answer: Answer) -> Grading:
         rules = dict.fromkeys(task.grade_by_rule("", sample.gold), False)
         return Grading(**kept, extracted=None, correct=False, strict=False, rules=rules, run_on=False)
     verdict = task.grade(answer.output, sample.gold)
+    rules = task.grade_by_rule(answer.output, sample.gold, verdict)
+    check_verdicts(task, sample.gold, verdict.correct, verdict.strict, *rules.values())
     return Grading(
         **kept,
         extracted=verdict.extracted,
         correct=verdict.correct,
         strict=verdict.strict,
-        rules=task.grade_by_rule(answer.output, sample.gold, verdict),
+        rules=rules,
         run_on=verdict.run_on,
     )
 

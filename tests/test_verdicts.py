@@ -13,6 +13,9 @@ TASK = """
 from chattpl.tasks.arithmetic import Arithmetic
 
 class Silent(Arithmetic):
+    def name(self):
+        return "silent"
+
     def extract_answer(self, model_output):
         return model_output
 
@@ -44,8 +47,8 @@ def test_an_evaluation_without_verdicts_says_what_was_returned_and_keeps_the_ans
     (error,) = [line for line in ended.err.splitlines() if "error:" in line]
     assert ended.status == 1
     assert "Traceback" not in ended.err
-    assert "task silent: check_answer(" in error
-    assert error.endswith(f"returned {told}; it must return True or False")
+    assert f"error: task silent: check_answer returned {told} where " in error
+    assert error.endswith(" is right; it must return True or False")
     (answers,) = Path(tmp_path, "outputs").rglob("answers.jsonl")
     assert sum(len(json.loads(line)["answers"]) for line in answers.read_text().splitlines()) == 8
 
@@ -54,4 +57,4 @@ def test_a_reward_that_is_no_verdict_is_refused_in_one_line(returning, tmp_path)
     ended = command(*returning("None"), "method=grpo", "grpo.max_steps=1", "stage=train", cwd=tmp_path)
     assert ended.status == 1
     assert "Traceback" not in ended.err
-    assert "returned None; it must return True or False" in ended.err
+    assert "task silent: check_answer returned None where " in ended.err

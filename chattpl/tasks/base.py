@@ -16,6 +16,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from chattpl.errors import UserError
 from chattpl.tasks.forms import FORMS, AnswerForm
 
 Extract = Callable[[str], str | None]  # all that the model wrote to an answer
@@ -152,3 +153,17 @@ class Task(ABC):
         given = self._find(model_output[: self.answer_end(model_output)])
         in_form = committed is not None and given is not None and self.check_answer(given, committed)
         return given if in_form else None
+
+
+def check_verdicts(task: Task, gold: str, *verdicts: object) -> None:
+    """Refuse what a `check_answer` of one's own returned instead of a verdict.
+
+    Raises:
+        UserError: one is neither True nor False.
+    """
+    for verdict in verdicts:
+        if not isinstance(verdict, bool):
+            raise UserError(
+                f"task {task.name()}: check_answer returned {verdict!r:.60} where {gold!r:.60} is right; "
+                "it must return True or False"
+            )

@@ -18,6 +18,7 @@ from chattpl import ranks
 from chattpl.formats import decode_completion, split_thought
 from chattpl.generation import LiveEngine, Sampling
 from chattpl.generation.pool import EnginePool, Model
+from chattpl.tasks.base import check_verdicts
 from chattpl.tasks.loading import make_task
 from chattpl.training.adapter import adapter_config
 from chattpl.training.data import Prepared, grpo_dataset
@@ -135,7 +136,10 @@ def _reward(live: LiveJob, group: int) -> Callable[..., list[float]]:
     ) -> list[float]:
         texts = [decode_completion(live.tokenizer, ids, live.stop) for ids in completion_ids]
         answers = [split_thought(text, in_thought)[1] for text in texts]
-        rewards = [float(task.grade(answer, right).correct) for answer, right in zip(answers, gold, strict=True)]
+        verdicts = [task.grade(answer, right).correct for answer, right in zip(answers, gold, strict=True)]
+        for verdict, right in zip(verdicts, gold, strict=True):
+            check_verdicts(task, right, verdict)
+        rewards = [float(verdict) for verdict in verdicts]
         groups = [rewards[first : first + group] for first in range(0, len(rewards), group)]
         log_metric("uniform_group_rate", sum(len(set(each)) == 1 for each in groups) / len(groups))
         return rewards
