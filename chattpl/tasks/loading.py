@@ -4,7 +4,6 @@ import functools
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from chattpl.codehash import code_digest
 from chattpl.errors import UserError
@@ -135,23 +134,7 @@ def _made(key: str) -> _Made:
     given = [value for value in arguments.values() if isinstance(value, str)]  # the configuration, or paths
     code = code_digest(task, ("grade",), given), code_digest(task, ("grade", "grade_by_rule"), given)
     task.form = FORMS[form]
-    vars(task)["check_answer"] = _checked(task.check_answer, name)
     return _Made(task, *code)
-
-
-def _checked(check: Callable[..., bool], name: str) -> Callable[..., bool]:
-    """The same function, which refuses to return what is neither right nor wrong."""
-
-    def check_answer(*answers: Any, **named: Any) -> bool:
-        verdict = check(*answers, **named)
-        if not isinstance(verdict, bool):
-            asked = ", ".join(f"{each!r:.60}" for each in (*answers, *named.values()))
-            raise UserError(
-                f"task {name}: check_answer({asked}) returned {verdict!r:.60}; it must return True or False"
-            )
-        return verdict
-
-    return check_answer
 
 
 @functools.cache
