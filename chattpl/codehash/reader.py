@@ -10,7 +10,7 @@ from types import FunctionType, MemberDescriptorType, MethodType, ModuleType
 from typing import Any
 
 from chattpl.codehash.functions import Node, defaults_of, enclosed_by, imports_of, names_of, node_of, text_of
-from chattpl.codehash.project import OWN, Project, top, version
+from chattpl.codehash.project import Project, top, version
 from chattpl.codehash.values import fields_of, is_generated, is_plain, parts_of, spelt, state_of
 from chattpl.hashing import digest
 
@@ -75,7 +75,7 @@ class Reader:
             return {"": value.__func__, ".self": value.__self__}
         if isinstance(value, property):
             return {"": value.fget}
-        if isinstance(value, functools.cached_property) and top(place) != OWN:  # whose digests are published without
+        if isinstance(value, functools.cached_property):
             return {"": value.func}
         if isinstance(value, staticmethod | classmethod):
             return {"": value.__func__}
