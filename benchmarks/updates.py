@@ -205,9 +205,9 @@ def trained(setting: Setting, precision: str, folder: Path, pool: EnginePool) ->
     job, _ = setting.job(folder, {**setting.values(), **PRECISIONS[precision]})
     with measured(setting.options.device) as peak:
         report = run_job(replace(job, dtype="float32"), pool)
-    folder, live = Path(job.output), LiveJob.of(job)
-    losses = [loss_of(folder, live, dtype) for dtype in (torch.float32, torch.bfloat16)]
-    return Trained(report, folder, *losses, peak)
+    output, live = Path(job.output), LiveJob.of(job)
+    losses = [loss_of(output, live, dtype) for dtype in (torch.float32, torch.bfloat16)]
+    return Trained(report, output, *losses, peak)
 
 
 @torch.inference_mode()

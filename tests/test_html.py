@@ -714,8 +714,9 @@ def test_the_list_of_samples_stays_below_the_links_at_the_top(window, study, wid
     assert pages[1] <= 900
 
 
-def wide_picture(browser: Browser, width: int = 3000, height: int = 2000) -> None:
-    """Put a picture of that size into the place of the first one."""
+def opened_with_picture(browser: Browser, study: Path, width: int = 3000, height: int = 2000) -> None:
+    """Open the page, and put a picture of that size into the place of the first one."""
+    opened(browser, study)
     svg = f"<svg xmlns='http://www.w3.org/2000/svg' width='{width}' height='{height}'/>"
     browser.evaluate(f"document.querySelector('.picture').src = 'data:image/svg+xml,' + encodeURIComponent(\"{svg}\")")
     browser.wait(f"document.querySelector('.picture').naturalWidth === {width}")
@@ -727,15 +728,13 @@ WIDTH = "document.querySelector('.picture').width"
 
 @needs_chromium
 def test_a_wide_picture_is_as_wide_as_the_page(window, study):
-    opened(window, study)
-    wide_picture(window)
+    opened_with_picture(window, study)
     assert 1300 < window.evaluate(WIDTH) < 1400
 
 
 @needs_chromium
 def test_a_wide_picture_has_its_full_size_at_the_press_of_a_key_and_scrolls_by_itself(window, study):
-    opened(window, study)
-    wide_picture(window)
+    opened_with_picture(window, study)
     window.evaluate("document.querySelector('.size').focus()")
     window.press("Enter")
     assert window.evaluate(WIDTH) == 3000
@@ -748,8 +747,7 @@ def test_a_wide_picture_has_its_full_size_at_the_press_of_a_key_and_scrolls_by_i
 
 @needs_chromium
 def test_a_click_on_a_wide_picture_enlarges_it_around_that_place(window, study):
-    opened(window, study)
-    wide_picture(window)
+    opened_with_picture(window, study)
     window.evaluate("document.querySelector('.picture').scrollIntoView()")
     x, y = window.evaluate(
         "(({ left, top, width, height }) => [left + width * 0.6, top + height * 0.4])"
@@ -766,8 +764,7 @@ def test_a_click_on_a_wide_picture_enlarges_it_around_that_place(window, study):
 
 @needs_chromium
 def test_a_picture_that_fits_has_no_button(window, study):
-    opened(window, study)
-    wide_picture(window, width=500)
+    opened_with_picture(window, study, width=500)
     assert window.evaluate(WIDTH) == 500
     assert window.evaluate("document.querySelector('.size').hidden")
     window.resize(360)
@@ -776,8 +773,7 @@ def test_a_picture_that_fits_has_no_button(window, study):
 
 @needs_chromium
 def test_a_wide_picture_fits_on_paper(window, study):
-    opened(window, study)
-    wide_picture(window)
+    opened_with_picture(window, study)
     click(window, ".size")
     window.emulate(media="print")
     assert window.evaluate(WIDTH) < 1400

@@ -29,7 +29,7 @@ from chattpl.training.packing import use_own_attention
 from chattpl.training.run import run_job
 from chattpl.training.sft import train_sft
 
-LORA = ["lora=r16", "model.dtype=float32"]
+LORA = ["lora=r16"]
 SFT = [*LORA, "task.train_limit=16", "sft.per_device_train_batch_size=8", "sft.logging_steps=1", "sft.warmup_steps=0"]
 GRPO = [*LORA, "method=grpo", "train.format=raw", "task.train_limit=8", "grpo.per_device_train_batch_size=8",
         "grpo.num_generations=4", "grpo.max_completion_length=16", "grpo.warmup_steps=0"]  # fmt: skip

@@ -98,7 +98,7 @@ def test_with_masters_nothing_is_said_of_lost_updates(run, caplog):
 
 
 def test_masters_move_the_weights_where_float32_moves_them(run, base):
-    steps = ["model.dtype=float32", "sft.max_steps=12", "sft.per_device_train_batch_size=8"]
+    steps = ["sft.max_steps=12", "sft.per_device_train_batch_size=8"]
     changes = [
         torch.cat([(weights[name] - base[name]).flatten() for name in base])
         for _, weights in (run(*steps), run(*steps, *MASTERS))
@@ -113,7 +113,7 @@ def trained_loss(tmp_path):
     """The loss, in float32, of weights that were trained on one batch again and again, in nats a token."""
 
     def go(*overrides: str) -> float:
-        job = training_job(tmp_path, *FEW, "sft.save_strategy=no", "model.dtype=float32", *overrides)
+        job = training_job(tmp_path, *FEW, "sft.save_strategy=no", *overrides)
         live = replace(LiveJob.of(job), samples=SAMPLES)
         model, _ = train_sft(live, EnginePool())
         examples = [live.form.example(sample.question, sample.answer) for sample in SAMPLES]

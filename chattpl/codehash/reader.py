@@ -49,7 +49,7 @@ class Reader:
         """Note whatever a name stands for, and go on to what that refers to."""
         if is_generated(value):
             return iter(())
-        if parts := self._behind(value, place):
+        if parts := self._behind(value):
             return iter([(part, place + name) for name, part in parts.items()])
         where, things = self._describe(value, place)
         if _name(where) != _name(place):
@@ -69,7 +69,7 @@ class Reader:
             return f":{value.__name__.rpartition('.')[2]}", iter(())
         return self._value(value, place)
 
-    def _behind(self, value: Any, place: str) -> dict[str, Any]:
+    def _behind(self, value: Any) -> dict[str, Any]:
         """What a method, a property or a decorator such as `functools.cache` stands for."""
         if isinstance(value, MethodType):
             return {"": value.__func__, ".self": value.__self__}

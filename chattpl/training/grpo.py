@@ -136,10 +136,11 @@ def _reward(live: LiveJob, group: int) -> Callable[..., list[float]]:
     ) -> list[float]:
         texts = [decode_completion(live.tokenizer, ids, live.stop) for ids in completion_ids]
         answers = [split_thought(text, in_thought)[1] for text in texts]
-        verdicts = [task.grade(answer, right).correct for answer, right in zip(answers, gold, strict=True)]
-        for verdict, right in zip(verdicts, gold, strict=True):
+        rewards = []
+        for answer, right in zip(answers, gold, strict=True):
+            verdict = task.grade(answer, right).correct
             check_verdicts(task, right, verdict)
-        rewards = [float(verdict) for verdict in verdicts]
+            rewards.append(float(verdict))
         groups = [rewards[first : first + group] for first in range(0, len(rewards), group)]
         log_metric("uniform_group_rate", sum(len(set(each)) == 1 for each in groups) / len(groups))
         return rewards
