@@ -388,6 +388,7 @@ TWO_WORKERS = [
     "+hydra.launcher.ray.remote.num_cpus=1",
     "+hydra.launcher.ray.init.num_cpus=2",
 ]
+SHARED_CARD = ["gpu_share=0.5", "+hydra.launcher.ray.init.num_gpus=1", "+hydra.launcher.ray.init.num_cpus=1"]
 
 
 @pytest.mark.slow
@@ -398,8 +399,9 @@ TWO_WORKERS = [
         ["hydra/launcher=submitit_local", "hydra.launcher.cpus_per_task=1"],
         ["hydra/launcher=ray", "+hydra.launcher.ray.init.num_cpus=2"],
         ["hydra/launcher=ray_gpu", *TWO_WORKERS],
+        ["hydra/launcher=ray_gpu", *SHARED_CARD],
     ],
-    ids=["joblib", "submitit_local", "ray", "ray_gpu"],
+    ids=["joblib", "submitit_local", "ray", "ray_gpu", "ray_gpu with more workers than cores"],
 )
 def test_a_launcher_does_five_trainings_twelve_evaluations_and_one_report(launcher, swept, micro, no_vllm, tmp_path):
     plugin = re.split("[=_]", launcher[0])[1]

@@ -19,7 +19,9 @@ class RayWorkers(QueueLauncher):
     """
 
     def __init__(self, ray: Mapping[str, Any]):
-        self.ray: Any = OmegaConf.to_container(ray, resolve=True) if OmegaConf.is_config(ray) else ray
+        given: Any = OmegaConf.to_container(ray, resolve=True) if OmegaConf.is_config(ray) else ray
+        # Ray's own default is a core for each: workers beyond the number of cores would never start.
+        self.ray = {**given, "remote": {"num_cpus": 0, **given["remote"]}}
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Take what Hydra hands over."""
