@@ -22,6 +22,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from sections import made_with
+
 from chattpl.generation import EngineSpec, max_model_len, resolved_device
 from chattpl.generation.llm_arguments import GRAPH_SIZES, llm_arguments
 from chattpl.generation.vllm import ENVIRONMENT, start_llm
@@ -37,8 +39,8 @@ CANDIDATES: dict[str, dict[str, Any]] = {
     "decode graphs, all sizes": {"compilation_config": {"mode": 0, "cudagraph_mode": "FULL_DECODE_ONLY"}},
     "eager": {"enforce_eager": True, "compilation_config": {}},
     "compiled, all sizes": {"compilation_config": {}},
-    "decode graphs, runner 2": {
-        "environment": {"VLLM_USE_V2_MODEL_RUNNER": "1"},
+    "decode graphs, runner 1": {
+        "environment": {"VLLM_USE_V2_MODEL_RUNNER": "0"},
         "compilation_config": {"mode": 0, "cudagraph_mode": "FULL_DECODE_ONLY", "cudagraph_capture_sizes": GRAPH_SIZES},
     },
 }
@@ -217,7 +219,8 @@ def main() -> None:
             print(f"left out, it needs a GPU: {name}")
     lines = measured(arguments, [name for name in names if on_gpu or name in WITHOUT_A_GPU])
     if arguments.out:
-        arguments.out.write_text("# vLLM's start, in seconds\n\n" + "\n".join(lines) + "\n", encoding="utf-8")
+        heading = ["# vLLM's start, in seconds", "", f"{arguments.model.name}, {made_with()}.", ""]
+        arguments.out.write_text("\n".join([*heading, *lines]) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -74,7 +74,8 @@ PARTS = {
         f"seed-{seed}": Part(NAME, ((f"experiment={'base,' * (seed == 0)}{GRPO},{SFT}", BOTH, f"seed={seed}"),))
         for seed in range(3)
     },
-    "again": Part(f"{NAME}-again", ((*SIDE_BY_SIDE, f"experiment=base,{GRPO},{SFT}", BOTH),)),
+    "again": Part(f"{NAME}-again", ((f"experiment=base,{GRPO},{SFT}", BOTH),)),
+    "shared": Part(f"{NAME}-shared", ((*SIDE_BY_SIDE, f"experiment=base,{GRPO},{SFT}", BOTH),)),
     "wordings": Part(
         f"{NAME}-wordings",
         ((f"experiment=base,{SFT},{GRPO}", BOTH, "eval.wording=none,boxed,hashes,number,answer_is"),),

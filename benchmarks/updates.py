@@ -61,11 +61,11 @@ masters. While most updates are smaller than half of a weight's last digit, the 
 weights that have hardly moved, and lag behind float32's; so do the rounded weights of float32's own training. The
 masters do not: their change, and the loss of the finished weights, are what has to agree.
 
-Sections that end in cuda were made on one H100 (torch 2.11.0+cu130, transformers 5.17.0, trl 1.16.0), before `rounded`
-was measured. On the 0.5B the second row shows what bfloat16's forward and backward pass cost by themselves: on a CPU,
-the gradient of six samples has a cosine of .9993 with that in float32, yet one or two of a hundred of its signs differ,
-and of the keys' biases, whose gradients are all but zero, one in five. AdamW makes every weight's first steps equally
-long, however small its gradient is.
+Sections that say cuda were made on one H200 (torch 2.11.0+cu130, transformers 5.17.0, trl 1.16.0). On the 0.5B the
+second row shows what bfloat16's forward and backward pass cost by themselves: on a CPU, the gradient of six samples has
+a cosine of .9993 with that in float32, yet one or two of a hundred of its signs differ, and of the keys' biases, whose
+gradients are all but zero, one in five. AdamW makes every weight's first steps equally long, however small its gradient
+is. GRPO's directions agree least, presumably because a coin's rewards leave a weak gradient.
 """
 OTHERS = 32  # samples at the end of the training set, which a dozen steps do not reach
 PRECISIONS = {

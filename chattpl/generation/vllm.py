@@ -153,6 +153,7 @@ def start_llm(arguments: dict[str, Any]) -> Any:
 
     _import_class(Path(arguments["model"]))
     _keep_logprobs_numbers()
+    _extend_second_runner()
     while True:
         try:
             return LLM(**arguments)
@@ -181,6 +182,18 @@ def _import_class(folder: Path) -> None:
         known = ModelRegistry.models.get(architecture)
         if known is not None:
             ModelRegistry.register_model(architecture, known.load_model_cls())
+
+
+def _extend_second_runner() -> None:
+    """Have vLLM's second model runner serve Qwen2 and Qwen2.5 too, which halves the time of a small model's rollouts.
+
+    vLLM 0.24 takes it for the architectures of a list, Qwen3 and Llama among them; later versions for all.
+    """
+    from vllm.config import vllm
+
+    known = getattr(vllm, "DEFAULT_V2_MODEL_RUNNER_ARCHITECTURES", None)
+    if known is not None:
+        vllm.DEFAULT_V2_MODEL_RUNNER_ARCHITECTURES = known | {"Qwen2ForCausalLM"}
 
 
 @functools.cache
