@@ -179,7 +179,6 @@ def joined(outputs: Iterable[Path], into: Path) -> None:
 
 def publish(options: argparse.Namespace) -> int:
     """Write the report of each study that has cells, and the table of its trainings; pack the cells."""
-    left_out = ("*.parquet", "*.svg", *(() if options.html else ("*.html",)))
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         joined(options.outputs, root)
@@ -190,12 +189,9 @@ def publish(options: argparse.Namespace) -> int:
             if any((root / study / "eval").glob("*/summary.json")):
                 target = options.to / study.removeprefix(NAME).removeprefix("-")
                 write_report(root / study)
-                shutil.copytree(
-                    root / study / "report",
-                    target,
-                    dirs_exist_ok=True,
-                    ignore=shutil.ignore_patterns(*left_out),
-                )
+                browser = options.html and study == NAME
+                left_out = shutil.ignore_patterns("*.parquet", "*.svg", *([] if browser else ["*.html"]))
+                shutil.copytree(root / study / "report", target, dirs_exist_ok=True, ignore=left_out)
                 (target / "trainings.md").write_text(trainings(root / study, study), encoding="utf-8")
                 print(target)
     return 0
@@ -289,7 +285,7 @@ def main() -> int:
     pages = verbs.add_parser("page")
     pages.add_argument("outputs", nargs="+", type=Path)
     pages.add_argument("--to", type=Path, default=ROOT / "docs" / "results" / NAME)
-    pages.add_argument("--html", action="store_true", help="the browser of samples too: some 0.4 MB a cell")
+    pages.add_argument("--html", action="store_true", help="the study's browser of samples too: some 0.3 MB a cell")
     pages.set_defaults(do=publish)
     options = parser.parse_args()
     return int(options.do(options))
