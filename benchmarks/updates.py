@@ -65,7 +65,9 @@ Sections that say cuda were made on one H200 (torch 2.11.0+cu130, transformers 5
 second row shows what bfloat16's forward and backward pass cost by themselves: on a CPU, the gradient of six samples has
 a cosine of .9993 with that in float32, yet one or two of a hundred of its signs differ, and of the keys' biases, whose
 gradients are all but zero, one in five. AdamW makes every weight's first steps equally long, however small its gradient
-is. GRPO's directions agree least, presumably because a coin's rewards leave a weak gradient.
+is. A forward pass in bfloat16 never sees the masters themselves: after SFT of the 0.5B the loss of the rounded weights
+deviates from float32's by 1.5 %, that of the masters by 6 %. GRPO's directions agree least, presumably because a coin's
+rewards leave a weak gradient.
 """
 OTHERS = 32  # samples at the end of the training set, which a dozen steps do not reach
 PRECISIONS = {
