@@ -26,7 +26,8 @@ from sections import made_with
 
 from chattpl.generation import EngineSpec, max_model_len, resolved_device
 from chattpl.generation.llm_arguments import GRAPH_SIZES, llm_arguments
-from chattpl.generation.vllm import ENVIRONMENT, start_llm
+from chattpl.generation.llm_start import start_llm
+from chattpl.generation.vllm import ENVIRONMENT
 
 CANDIDATES: dict[str, dict[str, Any]] = {
     "decode graphs, few sizes": {

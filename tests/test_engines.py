@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 
 from chattpl.basemodel import EMBEDDED
 from chattpl.generation import Engine, Sampling
-from chattpl.generation.vllm import _extend_second_runner
+from chattpl.generation.llm_start import extend_second_runner
 from chattpl.tasks.arithmetic import Arithmetic
 
 NAMES = ["vllm_engine", "transformers_engine"]
@@ -237,5 +237,5 @@ def test_vllms_second_runner_serves_qwen2_beside_what_vllm_chose(monkeypatch):
     chosen = pytest.importorskip("vllm.config.vllm")
     name = "DEFAULT_V2_MODEL_RUNNER_ARCHITECTURES"
     monkeypatch.setattr(chosen, name, frozenset({"Qwen3ForCausalLM"}), raising=False)
-    _extend_second_runner()
+    extend_second_runner()
     assert getattr(chosen, name) == {"Qwen2ForCausalLM", "Qwen3ForCausalLM"}
