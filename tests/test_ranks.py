@@ -366,3 +366,20 @@ def test_a_signal_to_whoever_started_the_ranks_ends_them_with_a_checkpoint(worke
     kept = {last_checkpoint(Path(worker_job.work) / f"{rank}-of-2").name for rank in range(2)}
     assert len(kept) == 1
     assert not any(Path(worker_job.output).glob("train.json"))
+
+
+DIES_AT_EXIT = """
+import os, sys
+
+class Abort:
+    def __del__(self, abort=os.abort): abort()
+
+if "chattpl.training.worker" in sys.orig_argv: sys.kept = Abort()
+"""
+
+
+def test_ranks_whose_interpreter_would_abort_at_its_end_have_trained(worker_job, tmp_path, monkeypatch):
+    (tmp_path / "sitecustomize.py").write_text(DIES_AT_EXIT)
+    monkeypatch.syspath_prepend(tmp_path)
+    run_job(worker_job, EnginePool())
+    assert read_json(Path(worker_job.output) / "train.json")["gpus"] == 2

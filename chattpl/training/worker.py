@@ -8,6 +8,7 @@ standard error), 130 or 143 (interrupted).
 """
 
 import argparse
+import atexit
 import logging
 import os
 import sys
@@ -15,6 +16,7 @@ import threading
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 from chattpl import signals
 from chattpl.basemodel import read_json
@@ -33,21 +35,43 @@ def main() -> None:
     parser.add_argument("--rank", type=int, help="of this process among several")
     parser.add_argument("--meeting", type=Path, help="the folder in which they meet")
     options = parser.parse_args()
-    with ending():
-        runtime = Runtime()
-        line = "%(asctime)s  %(message)s" if options.rank is None else FORMAT
-        logging.basicConfig(stream=sys.stdout, format=line, datefmt="%H:%M:%S")
-        logging.getLogger("chattpl").setLevel(logging.ERROR if options.rank else logging.INFO)
-        job = _read(options.job)
-        from chattpl.training.run import run_job
+    status: str | int | None = 0
+    try:
+        with ending():
+            _run(options)
+    except SystemExit as ended:
+        status = ended.code
+    if options.rank is not None:
+        _leave(int(status or 0))
+    sys.exit(status)
 
-        with signals.handled():
-            if options.rank is None:
-                run_job(job, runtime.pool)
-                return
-            threading.Thread(target=_end_with_the_parent, daemon=True).start()
-            with joined(Ranks(options.rank, job.gpus), options.meeting, job.device), closing(runtime.pool):
-                run_job(replace(job, tracker="none") if options.rank else job, runtime.pool)
+
+def _run(options: argparse.Namespace) -> None:
+    """The job: in this process alone, or this rank's part of it."""
+    runtime = Runtime()
+    line = "%(asctime)s  %(message)s" if options.rank is None else FORMAT
+    logging.basicConfig(stream=sys.stdout, format=line, datefmt="%H:%M:%S")
+    logging.getLogger("chattpl").setLevel(logging.ERROR if options.rank else logging.INFO)
+    job = _read(options.job)
+    from chattpl.training.run import run_job
+
+    with signals.handled():
+        if options.rank is None:
+            run_job(job, runtime.pool)
+            return
+        threading.Thread(target=_end_with_the_parent, daemon=True).start()
+        with joined(Ranks(options.rank, job.gpus), options.meeting, job.device), closing(runtime.pool):
+            run_job(replace(job, tracker="none") if options.rank else job, runtime.pool)
+
+
+def _leave(status: int) -> NoReturn:
+    """End a rank without the interpreter's finalisation, which now and then aborts a process that has threads of
+    PyTorch's process group: its work is done, and would count as failed.
+    """
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def _read(path: Path) -> TrainingJob:
