@@ -39,6 +39,7 @@ GRPO = "grpo_chat_template,grpo_no_chat"
 PTST = "text_vanilla,text_alpaca,chat_vanilla,chat_alpaca,chat_system"
 HELD_OUT = "task.validation=500"  # training leaves them out in every part, so that all train on the same samples
 BOTH = "eval.format=chat,raw"
+MATRIX = (f"experiment=base,{GRPO},{SFT}", BOTH)
 SIDE_BY_SIDE = ("hydra/launcher=ray_gpu", "gpu_share=0.31")  # three models at a time on each GPU
 CELLS = "cells.tar.xz"
 SECONDS = "commands.jsonl"  # how long each command of a part took
@@ -74,8 +75,8 @@ PARTS = {
         f"seed-{seed}": Part(NAME, ((f"experiment={'base,' * (seed == 0)}{GRPO},{SFT}", BOTH, f"seed={seed}"),))
         for seed in range(3)
     },
-    "again": Part(f"{NAME}-again", ((f"experiment=base,{GRPO},{SFT}", BOTH),)),
-    "shared": Part(f"{NAME}-shared", ((*SIDE_BY_SIDE, f"experiment=base,{GRPO},{SFT}", BOTH),)),
+    "again": Part(f"{NAME}-again", (MATRIX,)),
+    "shared": Part(f"{NAME}-shared", ((*SIDE_BY_SIDE, *MATRIX),)),
     "wordings": Part(
         f"{NAME}-wordings",
         ((f"experiment=base,{SFT},{GRPO}", BOTH, "eval.wording=none,boxed,hashes,number,answer_is"),),

@@ -1,6 +1,7 @@
 """The reference of the output files, from the classes that they are written through."""
 
 import inspect
+from collections.abc import Iterable
 
 from tables import code, descriptions, field_rows, table
 
@@ -12,6 +13,7 @@ from chattpl.results import SCHEMA, Result, Summary
 from chattpl.train_report import TrainReport
 
 FIELDS = ("field", "type", "meaning")
+COLUMNS = ("column", "meaning")
 CONTRAST = {
     "family": "which family of comparisons it belongs to",
     "group": "what both sides have in common",
@@ -27,10 +29,6 @@ def page() -> str:
     """The whole page."""
     said = descriptions(Summary)
     compared = [(code(name), said.get(name, "")) for name in (*COMPARISON, *OPTIONAL_COMPARISON)]
-    contrasts = [(code(name), text) for name, text in CONTRAST.items()]
-    contrasts += [(name, text) for name, _, text in field_rows(PairedComparison)]
-    gaps = [(code(name), text) for name, text in CONTRAST.items() if name not in ("family", "rule")]
-    gaps += [(name, text) for name, _, text in field_rows(Gap)]
     columns = inspect.cleandoc(samples.to_frame.__doc__ or "").partition("\n\n")[2]
     return f"""# Output files
 
@@ -72,17 +70,17 @@ A list with one entry per question. `answers` holds all answers where `eval.num_
 One row per cell. After these columns comes `accuracy_RULE` for each grading rule, then those of the last five columns
 that some cell has.
 
-{table(("column", "meaning"), compared)}
+{table(COLUMNS, compared)}
 ## contrasts.csv
 
 One row per comparison and grading rule.
 
-{table(("column", "meaning"), contrasts)}
+{_compared(CONTRAST, PairedComparison)}
 ## gaps.csv
 
 One row for each two evaluation formats of a model: why the first has more or fewer right answers than the second.
 
-{table(("column", "meaning"), gaps)}
+{_compared([name for name in CONTRAST if name not in ("family", "rule")], Gap)}
 ## samples.parquet
 
 One row per cell, question and answer.
@@ -95,3 +93,9 @@ For the first training sample, `train` holds `text`, `token_ids` and `trained` (
 `token_ids` of the prompt. For the first test sample, `eval` holds `text`, `token_ids`, `stop_token_ids` and `stop`.
 `parity` is true, or says what differs.
 """
+
+
+def _compared(names: Iterable[str], found: type) -> str:
+    """The columns of a table of comparisons: what is compared, and the fields of what was found."""
+    rows = [(code(name), CONTRAST[name]) for name in names]
+    return table(COLUMNS, [*rows, *((name, text) for name, _, text in field_rows(found))])
