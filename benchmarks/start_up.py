@@ -1,13 +1,14 @@
 """How long vLLM takes to start, by how it is configured, and how fast it generates then.
 
-    python benchmarks/start_up.py MODEL_DIR [--out start_up.md] [--only "NAME;NAME"] [--quick] [--seconds 480]
+    python benchmarks/start_up.py MODEL_DIR [--only "NAME;NAME"] [--quick] [--seconds 480]
 
 Each candidate starts in a process of its own, first with empty caches of vLLM, Triton and Inductor, then with the ones
 that it filled. The first start is also timed generating: 1,319 prompts of 100 to 200 random tokens with completions of
 64 to 448 tokens, greedy, as an evaluation has them; and 128 rollouts of 290 tokens, 8 of a prompt, sampled with their
 log-probabilities, as GRPO asks for them, drawn from the process's generator and with a seed for each.
 `--quick` starts each candidate once and asks a quarter of the prompts; `--seconds` bounds the whole: what does not fit
-any more is left out with a line. What needs a GPU is left out without one.
+any more is left out with a line. What needs a GPU is left out without one. Each start goes into `start_up.json`, from
+which the section of this model in `start_up.md` is written anew.
 """
 
 import argparse
@@ -19,15 +20,25 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from sections import made_with
+from sections import Figures, Page, machine
+from training_tables import number, section
 
 from chattpl.generation import EngineSpec, max_model_len, resolved_device
 from chattpl.generation.llm_arguments import GRAPH_SIZES, llm_arguments
 from chattpl.generation.llm_start import start_llm
 from chattpl.generation.vllm import ENVIRONMENT
+
+INTRODUCTION = """# vLLM's start
+
+Made by `benchmarks/start_up.py`: seconds of each part of a start, first with empty caches, then with the ones that it
+filled; and how fast it generates then. "decode graphs, few sizes" is what chattpl starts, for the architectures of
+Qwen2, Qwen3 and Llama with vLLM's second model runner. On a GPU rollouts are the same in every section, 128 of 290
+tokens; evaluations are not.
+"""
 
 CANDIDATES: dict[str, dict[str, Any]] = {
     "decode graphs, few sizes": {
@@ -52,7 +63,7 @@ PARTS = {
     "determine_available_memory": "profile",
     "compile_or_warm_up_model": "capture",
 }
-COLUMNS = ["start", "import", *PARTS.values(), "rest", "total"]
+COLUMNS = ["import", *PARTS.values(), "rest", "total"]
 SPEEDS = ["evaluation tok/s", "rollouts s", "rollouts tok/s", "seeded rollouts s"]
 CACHES = {"VLLM_CACHE_ROOT": "vllm", "TRITON_CACHE_DIR": "triton", "TORCHINDUCTOR_CACHE_DIR": "inductor"}
 
@@ -171,36 +182,34 @@ def in_a_process(model: Path, name: str, count: int, caches: Path, limit: float)
     return row
 
 
-def measured(arguments: argparse.Namespace, names: list[str]) -> list[str]:
-    """The table's lines, each printed as soon as it is known."""
+def measure(arguments: argparse.Namespace, names: list[str]) -> None:
+    """Note each start as soon as it is known."""
     ends = time.monotonic() + arguments.seconds
-    columns = [*COLUMNS, *SPEEDS]
-    lines = ["| candidate | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
-    print("\n".join(lines), flush=True)
     count = (330 if arguments.quick else 1319) if resolved_device("auto") == "cuda" else 8
+    page = Page(Path(__file__).with_suffix(".md"), INTRODUCTION)
+    title = f"{arguments.model.name}, {count} prompts, {machine()}"
     for name in names:
         with tempfile.TemporaryDirectory() as caches:
             for start in ("cold",) if arguments.quick else ("cold", "warm"):
                 limit = min(200.0, ends - time.monotonic())
                 asked = count if start == "cold" else 0
                 row = "no time left" if limit < 20 else in_a_process(arguments.model, name, asked, Path(caches), limit)
-                lines.append(line_of(name, start, row))
-                print(lines[-1], flush=True)
-    return lines
+                page.note(title, f"{name}, {start}", {"failed": row} if isinstance(row, str) else row, shown)
 
 
-def line_of(name: str, start: str, row: dict[str, float] | str) -> str:
-    if isinstance(row, str):
-        return f"| {name} | {start} | {row} |"
-    digits = {key: 0 if key.endswith("tok/s") else 1 for key in SPEEDS} | {"rollouts s": 2, "seeded rollouts s": 2}
-    cells = [f"{row[key]:.{digits.get(key, 1)}f}" if key in row else "" for key in [*COLUMNS[1:], *SPEEDS]]
-    return f"| {name} | {start} | " + " | ".join(cells) + " |"
+def shown(title: str, rows: dict[str, Figures]) -> str:
+    """The section of a model."""
+    digits = {"evaluation tok/s": ",.0f", "rollouts s": ".2f", "rollouts tok/s": ",.0f", "seeded rollouts s": ".2f"}
+
+    def cell(key: str) -> Callable[[Figures], str]:
+        return lambda row: number(row.get(key), digits.get(key, ".1f"))
+
+    return section(title, {name: name for name in rows}, rows, {key: cell(key) for key in (*COLUMNS, *SPEEDS)})
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path)
-    parser.add_argument("--out", type=Path)
     parser.add_argument("--only", help="names of candidates, with semicolons", default=";".join(CANDIDATES))
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--seconds", type=float, default=480)
@@ -218,10 +227,7 @@ def main() -> None:
     for name in names:
         if not on_gpu and name not in WITHOUT_A_GPU:
             print(f"left out, it needs a GPU: {name}")
-    lines = measured(arguments, [name for name in names if on_gpu or name in WITHOUT_A_GPU])
-    if arguments.out:
-        heading = ["# vLLM's start, in seconds", "", f"{arguments.model.name}, {made_with()}.", ""]
-        arguments.out.write_text("\n".join([*heading, *lines]) + "\n", encoding="utf-8")
+    measure(arguments, [name for name in names if on_gpu or name in WITHOUT_A_GPU])
 
 
 if __name__ == "__main__":
