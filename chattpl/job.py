@@ -87,7 +87,9 @@ def _one_of_many(composed: DictConfig, path: Path) -> float | None:
         run = prepare(composed)
         _watch(run) if here else run.run()
     except Exception as error:
-        write_json(path, asdict(outcome_of(run, failure=reason(error))))
+        outcome = outcome_of(run, failure=reason(error))
+        write_json(path, asdict(outcome))
+        logger.error("failed: %s: %s", outcome.name, outcome.failure)  # now, for the sweep may go on for hours
         raise
     write_json(path, asdict(outcome_of(run)))
     return _objective(run)

@@ -78,8 +78,10 @@ class Sweep:
         """Plan and launch. What became of the jobs is in the journal or, of those that did not run, in `runtime()`.
 
         Raises:
-            UserError: there is not one job.
+            UserError: there is not one job, or nothing that would tell what became of them.
         """
+        if runtime().sweep is None:
+            raise UserError("hydra.callbacks.chattpl: cannot be removed: it writes the report and tells what failed")
         jobs = self._jobs(arguments)
         planned = _distinct([self._plan(job, number) for number, job in enumerate(jobs)])
         waiting = [plan for plan in planned if not plan.is_known]

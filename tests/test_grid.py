@@ -6,6 +6,7 @@ import pytest
 import yaml
 from command_line import command
 from conftest import ROOT, configuration
+from known_tokenizers import NAMES, known
 
 from chattpl.basemodel import EMBEDDED
 from chattpl.formats import ChatFields, make_format
@@ -46,6 +47,14 @@ def test_the_plain_ones_have_no_turn_and_the_others_have(previews):
 
 def test_a_models_name_shows_the_template_alone(previews):
     assert "text_alpaca" in previews  # found in sft_text_alpaca_eval_text_alpaca
+
+
+@pytest.mark.parametrize("tokenizer", NAMES)
+@pytest.mark.parametrize("name", ["chat", "thinking", "raw", *GRID])
+def test_a_template_that_ships_is_trained_on_exactly_the_prompt_that_is_asked(name, tokenizer):
+    form = make_format(name, configuration("grid=ptst").formats[name], known(tokenizer), INSTRUCTION)
+    example = form.example("Natalia sold 48 clips. How many?", "Natalia sold\n48 clips.\n#### 48")
+    assert example.prompt_ids == form.prompt_ids("Natalia sold 48 clips. How many?")
 
 
 # The user's turn of a chat format

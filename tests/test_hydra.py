@@ -117,6 +117,18 @@ def test_a_job_that_fails_is_failed_to_callbacks(micro, notes, tmp_path, sweep):
     assert ended.err.splitlines()[-1].startswith("error: formats.bad.eos")
 
 
+def test_a_failure_is_told_when_it_happens(micro, tmp_path):
+    bad = ["method=none", "+formats.bad={kind: raw, eos: '<nope>'}", "eval.format=bad,chat"]
+    printed = command(*micro, "-m", *bad, cwd=tmp_path).out
+    assert "failed: base_eval_bad: formats.bad.eos" in printed.partition("evaluating base_eval_chat")[0]
+
+
+def test_a_sweep_without_the_callback_that_tells_of_failures_is_refused(micro, tmp_path):
+    ended = command(*micro, "-m", "~hydra.callbacks.chattpl", cwd=tmp_path)
+    assert ended.status == 1
+    assert "hydra.callbacks.chattpl: cannot be removed" in ended.err
+
+
 def test_hydras_own_sweeper_ends_with_the_report_and_the_count(micro, tmp_path):
     ended = command(*micro, *TWO, "hydra/sweeper=basic", cwd=tmp_path)
     assert ended.status == 0, ended.err
