@@ -75,7 +75,6 @@ PARTS = {
         f"seed-{seed}": Part(NAME, ((f"experiment={'base,' * (seed == 0)}{GRPO},{SFT}", BOTH, f"seed={seed}"),))
         for seed in range(3)
     },
-    "again": Part(f"{NAME}-again", (MATRIX,)),
     "shared": Part(f"{NAME}-shared", ((*SIDE_BY_SIDE, *MATRIX),)),
     "wordings": Part(
         f"{NAME}-wordings",
