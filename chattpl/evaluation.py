@@ -45,12 +45,12 @@ def make_questions(samples: Sequence[Sample], form: Format, max_tokens: int, max
     Raises:
         UserError: not one prompt fits, or one cannot be encoded.
     """
-    prompts: list[list[int]] = []
-    try:
-        for prompt in form.many_prompt_ids(sample.question for sample in samples):
-            prompts.append(prompt)
-    except UserError as error:
-        raise UserError(f"test sample {len(prompts)}: {error}") from error
+    prompts = []
+    for index, sample in enumerate(samples):
+        try:
+            prompts.append(form.prompt_ids(sample.question))
+        except UserError as error:
+            raise UserError(f"test sample {index}: {error}") from error
     fits = [len(prompt) + max_tokens <= max_model_len for prompt in prompts]
     if not any(fits):
         raise UserError(

@@ -117,17 +117,6 @@ def test_a_sample_that_cannot_be_encoded_is_named():
         grpo_dataset([SHORT, broken], raw(known("tiny")), 100)
 
 
-@every_format
-def test_many_samples_are_encoded_as_each_one_alone(kind):
-    form = FORMATS[kind](known("tiny"), "Think.")
-    hostile = Sample(f"What does {form.end_token} mean?", f"It is {form.end_token}.", "1")
-    samples = [*SAMPLES, hostile, *SAMPLES] * 60  # more than are encoded at a time
-    alone = [form.example(sample.question, sample.answer) for sample in samples[: len(samples) // 60]]
-    assert list(form.many_examples((sample.question, sample.answer) for sample in samples)) == alone * 60
-    prompts = form.many_prompt_ids(sample.question for sample in samples)
-    assert list(prompts) == [example.prompt_ids for example in alone] * 60
-
-
 # --- what the trainer makes of it
 
 

@@ -13,9 +13,8 @@ A kind of format is one file with a class of fields and a class of format, and o
 (`chattpl/formats/kinds.py`).
 """
 
-from chattpl.formats.base import Example, Format
+from chattpl.formats.base import Example, Format, FormatFields
 from chattpl.formats.chat import ChatFields, ChatFormat
-from chattpl.formats.fields import FormatFields
 from chattpl.formats.kinds import KINDS, make_format, parse_fields
 from chattpl.formats.raw import RawFields, RawFormat
 from chattpl.formats.stop import StopPolicy, decode_completion, stop_policy

@@ -6,14 +6,12 @@ A kind says what the text is (`_prompt_text`, `_full_text`); the rest stands her
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import chain
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from chattpl.errors import UserError
-from chattpl.formats.encoder import Encoder, in_batches
-from chattpl.formats.fields import FormatFields
+from chattpl.formats.encoder import Encoder
 from chattpl.formats.thought import ends_in_thought
 
 if TYPE_CHECKING:
@@ -36,6 +34,46 @@ class Example:
     def token_ids(self) -> list[int]:
         """Everything that the model sees, in order."""
         return self.prompt_ids + self.answer_ids
+
+
+@dataclass(frozen=True)
+class FormatFields:
+    """The keys of `formats.NAME` that every kind has. All fields decide the tokens.
+
+    Attributes:
+        kind: the row of `KINDS`.
+        eos: the token that ends an answer; None for the kind's own choice.
+        shots: the number of worked examples before the question.
+        turns: whether each example stands as SFT would write it, or all of them within one text.
+        teach_empty_thought: train on answers without a thought where the prompt asks for one.
+    """
+
+    kind: str
+    eos: str | None = None
+    shots: int = 0
+    turns: bool = True
+    teach_empty_thought: bool = False
+
+    @property
+    def asks_for_thought(self) -> bool:
+        """Whether the fields alone say that the model is to think before it answers."""
+        return False
+
+    def check(self, key: str) -> None:
+        """Refuse values that have the right type and still make no sense.
+
+        Args:
+            key: where the fields stand in the configuration, `formats.NAME`.
+
+        Raises:
+            UserError: the first such value, with its key.
+        """
+        if self.shots < 0:
+            raise UserError(f"{key}.shots={self.shots}: must be at least 0")
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields, as JSON holds them."""
+        return asdict(self)
 
 
 class Format(ABC):
@@ -113,12 +151,10 @@ class Format(ABC):
         Raises:
             UserError: the question cannot be encoded, or the template cannot render it.
         """
-        [ids] = self._prompts([question])
+        asked = self._instructed(question)
+        hide, encode = self.encoder.shield(asked, *self._shown)
+        [ids] = encode(self._prompt_text(self._hidden_shots(hide), hide(asked)))
         return ids
-
-    def many_prompt_ids(self, questions: Iterable[str]) -> Iterator[list[int]]:
-        """`prompt_ids` of each, in half the time; raises what it raises when that question's turn comes."""
-        return in_batches(questions, self._prompts)
 
     def reference_ids(self, question: str) -> list[int] | None:
         """The same prompt made independently of this package, to compare with; None where there is no such way."""
@@ -131,32 +167,14 @@ class Format(ABC):
             UserError: the text or the ids of the whole do not begin with those of the prompt. The message shows
                 the place. A model trained on such a sample would never see the prompt it was trained on.
         """
-        [example] = self._examples([(question, answer)])
-        return example
-
-    def many_examples(self, samples: Iterable[tuple[str, str]]) -> Iterator[Example]:
-        """`example` of each, in half the time; raises what it raises when that sample's turn comes."""
-        return in_batches(samples, self._examples)
-
-    def _prompts(self, questions: Sequence[str]) -> list[list[int]]:
-        asked = [self._instructed(question) for question in questions]
-        hide, encode = self.encoder.shield(*asked, *self._shown)
+        asked = self._instructed(question)
+        hide, encode = self.encoder.shield(asked, answer, *self._shown)
         shots = self._hidden_shots(hide)
-        return encode(*(self._prompt_text(shots, hide(question)) for question in asked))
-
-    def _examples(self, samples: Sequence[tuple[str, str]]) -> list[Example]:
-        asked = [(self._instructed(question), answer) for question, answer in samples]
-        hide, encode = self.encoder.shield(*chain.from_iterable(asked), *self._shown)
-        shots = self._hidden_shots(hide)
-        prompts = [self._prompt_text(shots, hide(question)) for question, _ in asked]
-        wholes = [self._full_text(shots, hide(question), hide(answer)) for question, answer in asked]
-        for prompt, whole in zip(prompts, wholes, strict=True):
-            if not whole.startswith(prompt):
-                raise UserError(self._text_differs(prompt, whole))
-        ids = encode(*prompts, *wholes)
-        return [self._split(*pair) for pair in zip(ids[: len(prompts)], ids[len(prompts) :], strict=True)]
-
-    def _split(self, prompt_ids: list[int], ids: list[int]) -> Example:
+        prompt_text = self._prompt_text(shots, hide(asked))
+        full_text = self._full_text(shots, hide(asked), hide(answer))
+        if not full_text.startswith(prompt_text):
+            raise UserError(self._text_differs(prompt_text, full_text))
+        prompt_ids, ids = encode(prompt_text, full_text)
         if ids[: len(prompt_ids)] != prompt_ids:
             raise UserError(self._ids_differ(prompt_ids, ids))
         return Example(prompt_ids, ids[len(prompt_ids) :])

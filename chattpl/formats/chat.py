@@ -20,8 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from chattpl.errors import UserError
-from chattpl.formats.base import PROBE_QUESTION, Format, Shot
-from chattpl.formats.fields import FormatFields
+from chattpl.formats.base import PROBE_QUESTION, Format, FormatFields, Shot
 from chattpl.formats.prompt import PLACE, check_prompt, in_prompt
 
 PROBE_ANSWER = "Plugh"

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from chattpl.errors import UserError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-BATCH = 256  # texts that are encoded together: a tokenizer shares them out among the cores
 PRIVATE_USE = range(0xF0000, 0xFFFFE)  # characters for hiding, which no standard assigns
-
-Text = TypeVar("Text")
-Encoded = TypeVar("Encoded")
 
 
 class Encoder:
@@ -122,17 +117,6 @@ class Encoder:
 
     def _count_special(self, ids: Sequence[int]) -> int:
         return sum(map(self._ids.__contains__, ids))
-
-
-def in_batches(texts: Iterable[Text], encode: Callable[[Sequence[Text]], list[Encoded]]) -> Iterator[Encoded]:
-    """Encode many together; where that fails, one after the other, so that the one to blame raises the error."""
-    remaining = iter(texts)
-    while batch := list(islice(remaining, BATCH)):
-        try:
-            encoded: Iterable[Encoded] = encode(batch)
-        except UserError:
-            encoded = (encode([each])[0] for each in batch)
-        yield from encoded
 
 
 def _any_of(words: Iterable[str]) -> re.Pattern[str]:

@@ -7,9 +7,8 @@ from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
 from chattpl.errors import UserError, nearest
-from chattpl.formats.base import Format
+from chattpl.formats.base import Format, FormatFields
 from chattpl.formats.chat import ChatFormat
-from chattpl.formats.fields import FormatFields
 from chattpl.formats.raw import RawFormat
 
 if TYPE_CHECKING:

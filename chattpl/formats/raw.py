@@ -11,8 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from chattpl.formats.base import Format, Shot
-from chattpl.formats.fields import FormatFields
+from chattpl.formats.base import Format, FormatFields, Shot
 from chattpl.formats.prompt import PLACE, check_prompt, in_prompt
 
 # What ends a document, by the names under which pre-training taught it. A chat model's `eos_token` ends a turn.

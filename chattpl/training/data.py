@@ -35,10 +35,9 @@ def sft_dataset(samples: Sequence[Sample], form: Format, masking: str, max_lengt
         UserError: no sample is left, or a sample cannot be encoded (the message names it).
     """
     rows, dropped = [], 0
-    examples = form.many_examples((sample.question, sample.answer) for sample in samples)
-    for index in range(len(samples)):
+    for index, sample in enumerate(samples):
         with _named(index):
-            example = next(examples)
+            example = form.example(sample.question, sample.answer)
         ids = example.token_ids
         if max_length is not None and len(ids) > max_length:
             dropped += 1
@@ -65,10 +64,9 @@ def grpo_dataset(samples: Sequence[Sample], form: Format, longest_prompt: int) -
         UserError: no prompt is left, or one cannot be encoded (the message names it).
     """
     rows, dropped = [], 0
-    prompts = form.many_prompt_ids(sample.question for sample in samples)
     for index, sample in enumerate(samples):
         with _named(index):
-            prompt = next(prompts)
+            prompt = form.prompt_ids(sample.question)
         if len(prompt) > longest_prompt:
             dropped += 1
             continue
