@@ -12,6 +12,7 @@ ENVIRONMENT = {
     # Each cell has its own lines of progress; what libraries add to them is noise where nobody watches a bar.
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
+    "TQDM_DISABLE": "1",
     "TRANSFORMERS_VERBOSITY": "error",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     # Without large pages a CPU spends a sixth of a training step on handing out memory.

@@ -5,6 +5,7 @@ import os
 import pty
 import re
 import select
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -280,3 +281,22 @@ def test_an_evaluation_tells_what_is_answered():
 )
 def test_an_estimate_has_no_digits_that_mean_nothing(left, words):
     assert display._rounded(left) == words
+
+
+BARS = """
+from chattpl.runtime import runtime
+runtime()
+from tqdm import tqdm
+from chattpl.generation.counting import CountingBar
+for _ in tqdm(range(3), desc="theirs"):
+    pass
+bar = CountingBar(total=3)
+bar.update(2)
+print(bar.n)
+"""
+
+
+def test_bars_of_libraries_are_not_drawn_and_those_that_count_go_on_counting():
+    done = subprocess.run([sys.executable, "-c", BARS], capture_output=True, text=True, check=True)
+    assert done.stdout == "2\n"
+    assert "theirs" not in done.stderr

@@ -12,7 +12,7 @@ class CountingBar(tqdm):
     """vLLM's bar that shows nothing and counts for `chattpl.progress`."""
 
     def __init__(self, *arguments: Any, **settings: Any):
-        super().__init__(*arguments, **{**settings, "file": io.StringIO(), "dynamic_ncols": False})
+        super().__init__(*arguments, **{**settings, "file": io.StringIO(), "dynamic_ncols": False, "disable": False})
 
     def update(self, n: float | None = 1) -> Any:
         """Count `n` more completions."""
