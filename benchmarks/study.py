@@ -3,7 +3,7 @@
     python benchmarks/study.py run PART ... --model DIR --source DIR --outputs DIR [--at-once N] [--seconds S] [--dry]
     python benchmarks/study.py page OUTPUTS ... [--to docs/results/qwen2.5-coder-0.5b-gsm8k] [--html]
 
-A part is one or two commands of chattpl, as `PARTS` has them. Where a part is run does not matter, nor in how many
+A part is a command of chattpl, as `PARTS` has it. Where a part is run does not matter, nor in how many
 pieces: `page` joins what OUTPUTS hold, without weights, writes reports, tables and pictures, and packs the finished
 cells into `cells.tar.xz`. Unpacked into the outputs of another machine, they are not done again there.
 With `--at-once` each model of a part is a command of its own, N of them run at a time on each GPU, and when S seconds
@@ -47,16 +47,16 @@ SECONDS = "commands.jsonl"  # how long each command of a part took
 
 @dataclass(frozen=True)
 class Part:
-    """Commands on one study.
+    """A command on one study.
 
     Attributes:
         study: the folder below the outputs.
-        commands: the overrides of each, after the model's and the task's.
+        overrides: of the command, beside those of the model and the task.
         needs: the study whose trained models it asks.
     """
 
     study: str
-    commands: tuple[tuple[str, ...], ...]
+    overrides: tuple[str, ...]
     needs: str | None = None
 
 
@@ -64,48 +64,41 @@ PARTS = {
     "rates": Part(
         f"{NAME}-rates",
         (
-            (
-                *("experiment=grpo_chat_template,sft_chat_template", "sft.learning_rate=2e-6,5e-6,1e-5,2e-5"),
-                *("grpo.learning_rate=1e-6,3e-6", "grpo.max_steps=50", "grpo.max_completion_length=320"),
-                *("eval.format=chat", "eval.split=validation"),
-            ),
+            *("experiment=grpo_chat_template,sft_chat_template", "sft.learning_rate=2e-6,5e-6,1e-5,2e-5"),
+            *("grpo.learning_rate=1e-6,3e-6", "grpo.max_steps=50", "grpo.max_completion_length=320"),
+            *("eval.format=chat", "eval.split=validation"),
         ),
     ),
     **{
-        f"seed-{seed}": Part(NAME, ((f"experiment={'base,' * (seed == 0)}{GRPO},{SFT}", BOTH, f"seed={seed}"),))
+        f"seed-{seed}": Part(NAME, (f"experiment={'base,' * (seed == 0)}{GRPO},{SFT}", BOTH, f"seed={seed}"))
         for seed in range(3)
     },
-    "shared": Part(f"{NAME}-shared", ((*SIDE_BY_SIDE, *MATRIX),)),
-    "wordings": Part(
-        f"{NAME}-wordings",
-        ((f"experiment=base,{SFT},{GRPO}", BOTH, "eval.wording=none,boxed,hashes,number,answer_is"),),
-        needs=NAME,
-    ),
-    "ptst": Part(f"{NAME}-ptst", (("grid=ptst", "method=sft", f"train.format={PTST}", f"eval.format={PTST}"),)),
+    "shared": Part(f"{NAME}-shared", (*SIDE_BY_SIDE, *MATRIX)),
+    "wordings": Part(f"{NAME}-wordings", (*MATRIX, "eval.wording=none,boxed,hashes,number,answer_is"), needs=NAME),
+    "ptst": Part(f"{NAME}-ptst", ("grid=ptst", "method=sft", f"train.format={PTST}", f"eval.format={PTST}")),
 }
 
 
 # --- running
 
 
-def commands_of(part: Part, options: argparse.Namespace) -> Iterator[list[str]]:
-    """The arguments of chattpl for each command of a part."""
-    for own in part.commands:
-        yield [*said(own), *study_overrides(options), f"study={part.study}", f"output_root={options.outputs}"]
+def arguments_of(part: Part, options: argparse.Namespace) -> list[str]:
+    """The arguments of chattpl for a part."""
+    return [*said(part), *study_overrides(options), f"study={part.study}", f"output_root={options.outputs}"]
 
 
-def said(own: tuple[str, ...]) -> list[str]:
-    """What a command says of the experiment; the rest says where things are."""
-    return ["-m", *own, HELD_OUT]
+def said(part: Part) -> list[str]:
+    """What its command says of the experiment; the rest says where things are."""
+    return ["-m", *part.overrides, HELD_OUT]
 
 
 def pieces_of(name: str, options: argparse.Namespace) -> Iterator[Piece]:
     """A command for each model of a part: the experiments, and the values of what else is swept beside the format."""
-    for arguments in commands_of(PARTS[name], options):
-        swept = [each for each in arguments if each.startswith("experiment=")]
-        for experiment in swept[0].partition("=")[2].split(",") if swept else [""]:
-            own = [f"experiment={experiment}" if each in swept else each for each in arguments]
-            yield Piece("-".join([name, experiment]) if experiment else name, own)
+    arguments = arguments_of(PARTS[name], options)
+    swept = [each for each in arguments if each.startswith("experiment=")]
+    for experiment in swept[0].partition("=")[2].split(",") if swept else [""]:
+        own = [f"experiment={experiment}" if each in swept else each for each in arguments]
+        yield Piece("-".join([name, experiment]) if experiment else name, own)
 
 
 def run_at_once(options: argparse.Namespace) -> int:
@@ -122,29 +115,29 @@ def run_at_once(options: argparse.Namespace) -> int:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Type the commands of each part, and note how long each took; the status of the first that fails."""
+    """Type the command of each part, and note how long it took; the status of the first that fails."""
     if options.at_once:
         return run_at_once(options)
     for name in options.parts:
         part = PARTS[name]
         if part.needs and not options.dry:
             share_models(options.outputs / part.needs, options.outputs / part.study)
-        for arguments in commands_of(part, options):
-            print("chattpl", shlex.join(arguments), flush=True)
-            if options.dry:
-                continue
-            began = time.monotonic()
-            process = start(arguments)
-            signal.signal(signal.SIGTERM, lambda *_, process=process: process.terminate())
-            status = process.wait()
-            note_seconds(options.outputs / part.study, name, time.monotonic() - began, status)
-            if status:
-                return status
+        arguments = arguments_of(part, options)
+        print("chattpl", shlex.join(arguments), flush=True)
+        if options.dry:
+            continue
+        began = time.monotonic()
+        process = start(arguments)
+        signal.signal(signal.SIGTERM, lambda *_, process=process: process.terminate())
+        status = process.wait()
+        note_seconds(options.outputs / part.study, name, time.monotonic() - began, status)
+        if status:
+            return status
     return 0
 
 
 def note_seconds(study: Path, part: str, seconds: float, status: int) -> None:
-    """A line in the study's folder: a part may take several commands, on several machines."""
+    """A line in the study's folder: a part may be typed several times, on several machines."""
     study.mkdir(parents=True, exist_ok=True)
     line = {"part": part, "seconds": round(seconds, 1), "status": status, "made_with": made_with()}
     with (study / SECONDS).open("a", encoding="utf-8") as file:
@@ -204,7 +197,7 @@ def trainings(folder: Path, study: str) -> str:
     seconds = sum(row["seconds"] for _, row in rows), sum(row["seconds"] for row in asked)
     made = [json.dumps({"hardware": row["hardware"], **row["versions"]}) for row in [*dict(rows).values(), *asked]]
     noted = noted_seconds(folder)
-    commands = [own for part in PARTS.values() if part.study == study for own in part.commands]
+    parts = [part for part in PARTS.values() if part.study == study]
     lines = [
         "# Trainings",
         "",
@@ -220,7 +213,7 @@ def trainings(folder: Path, study: str) -> str:
         "## Commands",
         "",
         "```bash",
-        *(shlex.join(["chattpl", *said(own), f"model={CONFIG}", "task=gsm8k"]) for own in commands),
+        *(shlex.join(["chattpl", *said(part), f"model={CONFIG}", "task=gsm8k"]) for part in parts),
         "```",
         "",
         *(commands_table(noted) if noted else ()),
@@ -235,7 +228,7 @@ def trainings(folder: Path, study: str) -> str:
 
 
 def commands_table(noted: list[dict[str, Any]]) -> list[str]:
-    """How long each command of a part took."""
+    """How long each command took."""
     return [
         "| part | seconds, start to end |",
         "|---|--:|",
