@@ -55,7 +55,7 @@ def _import_class(folder: Path) -> None:
 
 
 def extend_second_runner() -> None:
-    """Have vLLM's second model runner serve Qwen2 and Qwen2.5 too, which halves the time of a small model's rollouts.
+    """Have vLLM's second model runner serve Qwen2 and Qwen2.5 too, which makes a small model's rollouts sooner.
 
     vLLM 0.24 takes it for the architectures of a list, Qwen3 and Llama among them; later versions for all.
     """
