@@ -1,11 +1,13 @@
 """Supervised fine-tuning with TRL as its documentation has it: TRL's defaults apart from what stands here.
 
     python benchmarks/stock/sft.py MODEL TRAIN.jsonl OUTPUT --steps 20 [--packing] [--no-checkpointing] [...]
+        [--fields '{"seed": 0, "lr_scheduler_type": "cosine"}']
 
-The file has a `prompt` and a `completion` on each line, both messages or both text.
+The file has a `prompt` and a `completion` on each line, both messages or both text; or `input_ids` and `labels`.
 """
 
 import argparse
+import json
 from pathlib import Path
 
 import torch
@@ -28,6 +30,8 @@ def main() -> None:
     parser.add_argument("--packing", action="store_true")
     parser.add_argument("--checkpointing", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--loss-on-prompt", action="store_true")
+    parser.add_argument("--autocast", action="store_true", help="compute in bfloat16 whatever the weights are")
+    parser.add_argument("--fields", type=json.loads, default={}, help="more of SFTConfig's fields, as JSON")
     options = parser.parse_args()
     config = SFTConfig(
         output_dir=str(options.output),
@@ -40,12 +44,13 @@ def main() -> None:
         gradient_checkpointing=options.checkpointing,
         completion_only_loss=not options.loss_on_prompt,
         model_init_kwargs={"dtype": options.dtype},
-        bf16=options.dtype == "bfloat16",
+        bf16=options.autocast or options.dtype == "bfloat16",
         use_cpu=not torch.cuda.is_available(),
         logging_steps=1,
         save_strategy="no",
         report_to="none",
         disable_tqdm=True,
+        **options.fields,
     )
     clock = Clock()
     trainer = SFTTrainer(

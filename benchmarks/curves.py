@@ -1,0 +1,147 @@
+"""Whether chattpl learns what stock TRL learns: the losses of the same SFT, step by step, with the same seed.
+
+    python benchmarks/curves.py [--config tiny] [--model DIR] [--task arithmetic] [--source DIR] [--steps 150]
+        [--at-once 1] [--overrides OVERRIDE ...]
+
+The sides: chattpl as it comes, with samples packed; chattpl with padded batches; stock TRL (`benchmarks/stock`) with
+float32 weights, computed in the data type that chattpl computes in; and stock TRL with all of it in bfloat16, where
+chattpl trains in that. All take the hyperparameters of `conf/sft.yaml` and the same tokens and labels in each step.
+Writes this model's section of `curves.md` and its picture.
+"""
+
+import argparse
+import json
+import tempfile
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from commands import add_study_options, chattpl, stock, study_overrides, tried
+from datasets import Dataset
+from sections import Figures, Page, machine
+from stock_data import Composed
+from training_tables import section
+
+from chattpl.encoding import Encoding
+from chattpl.tasks.loading import train_samples
+from chattpl.training.data import sft_dataset
+
+INTRODUCTION = """# The same learning as stock TRL's
+
+Made by `benchmarks/curves.py`: the same SFT by chattpl and by stock TRL, with the same hyperparameters, the same seed,
+and the same tokens and labels in each step. Differences are those of the losses, step by step, from stock TRL with float32
+weights, the reference: what rounds least.
+"""
+REFERENCE = "float32"
+SIDES = {
+    REFERENCE: "TRL, float32 weights",
+    "chattpl": "chattpl",
+    "padded": "chattpl, padded",
+    "bfloat16": "TRL, bfloat16 weights",
+}
+SHARED = ("lr_scheduler_type", "warmup_steps", "weight_decay", "optim")  # that the stock script has no option for
+ENDS = 20  # steps whose mean is a curve's begin and end
+
+
+def losses(side: str, options: argparse.Namespace, folder: Path) -> Figures:
+    """The loss of each step; the training's folder is made in `folder`."""
+    overrides = [
+        "train_format=chat", "method=sft", f"sft.max_steps={options.steps}", "sft.logging_steps=1",
+        "sft.save_strategy=no", *study_overrides(options),
+    ]  # fmt: skip
+    log = options.logs / f"{side}.log"
+    (own := folder / side).mkdir()
+    if side in ("chattpl", "padded"):
+        padded = ["model.attn_implementation=sdpa"] if side == "padded" else []
+        share = [f"gpu_share={1 / options.at_once:.2f}"] if options.at_once > 1 else []
+        chattpl(["stage=train", *overrides, *padded, *share, f"output_root={own}"], log)
+        (path,) = own.glob("*/models/*/train.json")
+    else:
+        composed = Composed.of(overrides)
+        config, path = composed.config, own / "model" / "report.json"
+        encoded(config).to_json(own / "train.jsonl")
+        shared = {name: config.sft[name] for name in SHARED} | {"seed": config.seed}
+        stock("sft.py", [
+            str(config.model.path), str(own / "train.jsonl"), str(own / "model"), *composed.training("sft"),
+            "--no-checkpointing", f"--steps={options.steps}", f"--fields={json.dumps(shared)}", f"--dtype={side}",
+            *(["--autocast"] if config.model.train_dtype == "bfloat16" else []),
+        ], log)  # fmt: skip
+    entries = json.loads(path.read_text())["log"]
+    return {"curve": [[entry["step"], entry["loss"]] for entry in entries if "loss" in entry]}
+
+
+def encoded(config: Any) -> Dataset:
+    """The samples as chattpl encodes them: `input_ids` and `labels`."""
+    encoding = Encoding(Path(config.model.path), config.model.trust_remote_code)
+    form = encoding.format("chat", config.formats["chat"], config.task)
+    return sft_dataset(train_samples(config.task), form, config.train.masking, config.sft["max_length"]).dataset
+
+
+# --- what is shown
+
+
+def shown(picture: str, title: str, rows: Mapping[str, Figures]) -> str:
+    """The section: a line for each side, and its picture."""
+    expected = [loss for _, loss in rows.get(REFERENCE, {}).get("curve", [])]
+
+    def differences(row: Figures) -> list[float]:
+        return [abs(loss - other) for (_, loss), other in zip(row["curve"], expected, strict=False)]
+
+    def difference(over: Callable[[list[float]], float]) -> Callable[[Figures], str]:
+        return lambda row: "" if row is rows.get(REFERENCE) or not expected else f"{over(differences(row)):.1e}"
+
+    def mean(part: slice) -> Callable[[Figures], str]:
+        return lambda row: f"{fmean([loss for _, loss in row['curve']][part]):.4f}"
+
+    columns = {
+        "first step": mean(slice(1)), f"first {ENDS}": mean(slice(ENDS)), f"last {ENDS}": mean(slice(-ENDS, None)),
+        "mean difference": difference(fmean), "largest difference": difference(max),
+    }  # fmt: skip
+    return section(title, SIDES, rows, columns) + f"\n![The losses of each step]({picture})\n"
+
+
+def draw(rows: Mapping[str, Figures], path: Path) -> None:
+    """The losses, and below them their differences from the reference's."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 6), layout="constrained")
+    above, below = figure.subplots(2, sharex=True)
+    expected = dict(rows.get(REFERENCE, {}).get("curve", []))
+    for side, name in SIDES.items():
+        curve = rows.get(side, {}).get("curve", [])
+        style = {"label": name, "color": f"C{list(SIDES).index(side)}", "linewidth": 1}
+        above.plot(*zip(*curve, strict=True), **style) if curve else None
+        if side != REFERENCE and curve and expected:
+            below.plot(*zip(*((step, loss - expected[step]) for step, loss in curve), strict=True), **style)
+    above.set(ylabel="loss")
+    below.set(xlabel="step", ylabel=f"difference from\n{SIDES[REFERENCE]}")
+    above.legend(frameon=False)
+    figure.savefig(path, dpi=120)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_study_options(parser)
+    parser.add_argument("--steps", type=int, default=150)
+    parser.add_argument("--at-once", type=int, default=1, help="trainings beside each other, on one GPU")
+    parser.add_argument("--logs", type=Path, default=Path(tempfile.gettempdir()) / "curves")
+    options = parser.parse_args()
+    options.logs.mkdir(parents=True, exist_ok=True)
+    name = options.model.name if options.model else options.config
+    title = ", ".join([name, options.task, f"{options.steps} steps", machine(), *options.overrides])
+    page = Page(Path(__file__).with_suffix(".md"), INTRODUCTION)
+    picture = page.path.with_name(f"curves_{name}.png")
+    low = Composed.of(study_overrides(options)).config.model.train_dtype == "bfloat16"
+    sides = [side for side in SIDES if low or side != "bfloat16"]
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(options.at_once) as pool:
+        measured = pool.map(lambda side: tried(partial(losses, side, options, Path(folder))), sides)
+        for side, figures in zip(sides, measured, strict=True):
+            page.note(title, side, figures, partial(shown, picture.name))
+    draw(page.rows(title), picture)
+
+
+if __name__ == "__main__":
+    main()
