@@ -7,6 +7,9 @@ The sides: chattpl as it comes, with samples packed; chattpl with padded batches
 float32 weights, computed in the data type that chattpl computes in; and stock TRL with all of it in bfloat16, where
 chattpl trains in that. All take the hyperparameters of `conf/sft.yaml` and the same tokens and labels in each step.
 Writes this model's section of `curves.md` and its picture.
+
+TRL computes attention without cuDNN here, whose gradients are NaN for some batches on an H100 or H200
+(https://github.com/huggingface/trl/issues/7181); with it the reference would end at the first of them.
 """
 
 import argparse
@@ -31,9 +34,9 @@ from chattpl.training.data import sft_dataset
 
 INTRODUCTION = """# The same learning as stock TRL's
 
-Made by `benchmarks/curves.py`: the same SFT by chattpl and by stock TRL, with the same hyperparameters, the same seed,
-and the same tokens and labels in each step. Differences are those of the losses, step by step, from stock TRL with float32
-weights, the reference: what rounds least.
+Made by `benchmarks/curves.py`: the same SFT by chattpl and by stock TRL, with the same hyperparameters, the same
+seed, and the same tokens and labels in each step. Differences are those of the losses, step by step, from stock TRL
+with float32 weights, the reference: what rounds least.
 """
 REFERENCE = "float32"
 SIDES = {
@@ -46,28 +49,30 @@ SHARED = ("lr_scheduler_type", "warmup_steps", "weight_decay", "optim")  # that 
 ENDS = 20  # steps whose mean is a curve's begin and end
 
 
-def losses(side: str, options: argparse.Namespace, folder: Path) -> Figures:
-    """The loss of each step; the training's folder is made in `folder`."""
-    overrides = [
+def overrides_of(options: argparse.Namespace) -> list[str]:
+    return [
         "train_format=chat", "method=sft", f"sft.max_steps={options.steps}", "sft.logging_steps=1",
         "sft.save_strategy=no", *study_overrides(options),
     ]  # fmt: skip
+
+
+def losses(side: str, options: argparse.Namespace, composed: Composed, folder: Path) -> Figures:
+    """The loss of each step; the training's folder is made in `folder`."""
     log = options.logs / f"{side}.log"
     (own := folder / side).mkdir()
     if side in ("chattpl", "padded"):
         padded = ["model.attn_implementation=sdpa"] if side == "padded" else []
         share = [f"gpu_share={1 / options.at_once:.2f}"] if options.at_once > 1 else []
-        chattpl(["stage=train", *overrides, *padded, *share, f"output_root={own}"], log)
+        chattpl(["stage=train", *overrides_of(options), *padded, *share, f"output_root={own}"], log)
         (path,) = own.glob("*/models/*/train.json")
     else:
-        composed = Composed.of(overrides)
         config, path = composed.config, own / "model" / "report.json"
         encoded(config).to_json(own / "train.jsonl")
         shared = {name: config.sft[name] for name in SHARED} | {"seed": config.seed}
         stock("sft.py", [
             str(config.model.path), str(own / "train.jsonl"), str(own / "model"), *composed.training("sft"),
-            "--no-checkpointing", f"--steps={options.steps}", f"--fields={json.dumps(shared)}", f"--dtype={side}",
-            *(["--autocast"] if config.model.train_dtype == "bfloat16" else []),
+            f"--steps={options.steps}", f"--fields={json.dumps(shared)}", "--no-checkpointing", "--no-cudnn-attention",
+            f"--dtype={side}", *(["--autocast"] if config.model.train_dtype == "bfloat16" else []),
         ], log)  # fmt: skip
     entries = json.loads(path.read_text())["log"]
     return {"curve": [[entry["step"], entry["loss"]] for entry in entries if "loss" in entry]}
@@ -85,10 +90,10 @@ def encoded(config: Any) -> Dataset:
 
 def shown(picture: str, title: str, rows: Mapping[str, Figures]) -> str:
     """The section: a line for each side, and its picture."""
-    expected = [loss for _, loss in rows.get(REFERENCE, {}).get("curve", [])]
+    expected = dict(rows.get(REFERENCE, {}).get("curve", []))
 
     def differences(row: Figures) -> list[float]:
-        return [abs(loss - other) for (_, loss), other in zip(row["curve"], expected, strict=False)]
+        return [abs(loss - expected[step]) for step, loss in row["curve"]]
 
     def difference(over: Callable[[list[float]], float]) -> Callable[[Figures], str]:
         return lambda row: "" if row is rows.get(REFERENCE) or not expected else f"{over(differences(row)):.1e}"
@@ -134,10 +139,11 @@ def main() -> None:
     title = ", ".join([name, options.task, f"{options.steps} steps", machine(), *options.overrides])
     page = Page(Path(__file__).with_suffix(".md"), INTRODUCTION)
     picture = page.path.with_name(f"curves_{name}.png")
-    low = Composed.of(study_overrides(options)).config.model.train_dtype == "bfloat16"
+    composed = Composed.of(overrides_of(options))
+    low = composed.config.model.train_dtype == "bfloat16"
     sides = [side for side in SIDES if low or side != "bfloat16"]
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(options.at_once) as pool:
-        measured = pool.map(lambda side: tried(partial(losses, side, options, Path(folder))), sides)
+        measured = pool.map(lambda side: tried(partial(losses, side, options, composed, Path(folder))), sides)
         for side, figures in zip(sides, measured, strict=True):
             page.note(title, side, figures, partial(shown, picture.name))
     draw(page.rows(title), picture)

@@ -76,6 +76,7 @@ PARTS = {
     "shared": Part(f"{NAME}-shared", (*SIDE_BY_SIDE, *MATRIX)),
     "wordings": Part(f"{NAME}-wordings", (*MATRIX, "eval.wording=none,boxed,hashes,number,answer_is"), needs=NAME),
     "ptst": Part(f"{NAME}-ptst", ("grid=ptst", "method=sft", f"train.format={PTST}", f"eval.format={PTST}")),
+    "lora": Part(f"{NAME}-lora", ("experiment=sft_chat_template", "lora=none,r16", BOTH)),
 }
 
 

@@ -31,8 +31,10 @@ def main() -> None:
     parser.add_argument("--checkpointing", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--loss-on-prompt", action="store_true")
     parser.add_argument("--autocast", action="store_true", help="compute in bfloat16 whatever the weights are")
+    parser.add_argument("--no-cudnn-attention", action="store_true", help="PyTorch's own kernels: see curves.py")
     parser.add_argument("--fields", type=json.loads, default={}, help="more of SFTConfig's fields, as JSON")
     options = parser.parse_args()
+    torch.backends.cuda.enable_cudnn_sdp(not options.no_cudnn_attention)
     config = SFTConfig(
         output_dir=str(options.output),
         max_steps=options.steps,

@@ -12,6 +12,7 @@ from chattpl import ranks
 from chattpl.generation import Completion, LiveEngine, Sampling
 from chattpl.hashing import seed_of
 from chattpl.training.adapter import bare, weights_of
+from chattpl.training.finite import FiniteTrainer
 from chattpl.training.policy import PackedPolicy
 from chattpl.training.sharding import ShardedTrainer, add_up_gradients
 
@@ -86,7 +87,7 @@ class EpochSampler(RepeatSampler):
             self.generator.manual_seed(self.seed + epoch)
 
 
-class RolloutTrainer(ShardedTrainer, PackedPolicy):
+class RolloutTrainer(FiniteTrainer, ShardedTrainer, PackedPolicy):
     """`GRPOTrainer` whose dataset holds token ids as prompts and whose sampler is handed in."""
 
     def __init__(self, *, rollouts: Rollouts, **arguments: Any):

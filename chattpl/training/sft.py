@@ -20,6 +20,7 @@ from chattpl.formats import check_thoughts
 from chattpl.generation.pool import EnginePool
 from chattpl.training.adapter import adapter_config
 from chattpl.training.data import IGNORED, sft_dataset
+from chattpl.training.finite import FiniteTrainer
 from chattpl.training.live import LiveJob, load_model
 from chattpl.training.memory import batching
 from chattpl.training.packing import packed_row, padded_rows, pieces_of, use_packing
@@ -80,7 +81,7 @@ def step_batch(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {"input_ids": ids[None], "labels": labels[None], "lengths": [len(row["input_ids"]) for row in rows]}
 
 
-class StepTrainer(ShardedTrainer, SFTTrainer):
+class StepTrainer(FiniteTrainer, ShardedTrainer, SFTTrainer):
     """`SFTTrainer` that is given a whole step at once and divides it by tokens, among the ranks and by micro-batches.
 
     Args:

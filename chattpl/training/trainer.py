@@ -6,10 +6,7 @@ from contextlib import ExitStack
 from typing import Any
 
 import torch
-from transformers import (
-    PrinterCallback,
-    Trainer,
-)
+from transformers import PrinterCallback
 
 from chattpl import ranks, signals
 from chattpl.errors import UserError
@@ -17,6 +14,7 @@ from chattpl.generation.device import conditions
 from chattpl.training import packing
 from chattpl.training.adapter import bare, trained_parameters
 from chattpl.training.callbacks import Checkpoints, Clock, LogProgress, last_checkpoint
+from chattpl.training.finite import FiniteTrainer, without_cudnn_attention
 from chattpl.training.fusing import fused_layers
 from chattpl.training.graphs import graphed_layers
 from chattpl.training.head import score_in_float32
@@ -57,7 +55,7 @@ def trainer_arguments(job: TrainingJob, kind: type, **ours: Any) -> Any:
 
 
 def train(
-    trainer: Trainer,
+    trainer: FiniteTrainer,
     job: TrainingJob,
     resumable: Callable[[], bool] = lambda: True,
     tokens: int | None = None,
@@ -78,7 +76,7 @@ def train(
 
     Raises:
         Interrupted: a signal arrived before the last step; a checkpoint was written first.
-        UserError: the samples do not fill one batch, so there was nothing to train on.
+        UserError: the samples do not fill one batch, so there was nothing to train on; or a gradient was not finite.
     """
     checkpoint = last_checkpoint(folder_of(job))
     if checkpoint is not None:
@@ -91,11 +89,13 @@ def train(
         trainer.add_callback(callback)
     signals.defer(all_of_them=ranks.count() > 1)
     with ExitStack() as kernels:
+        kernels.enter_context(without_cudnn_attention())
         if job.device == "cuda":
             kernels.enter_context(fused_layers(bare(trainer.model)))
             if tokens and not trainer.args.gradient_checkpointing and ranks.count() == 1:
                 kernels.enter_context(graphed_layers(bare(trainer.model), tokens))
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    trainer.check_gradients()
     if trainer.state.global_step < trainer.state.max_steps:
         signals.raise_pending()
         raise UserError(f"{job.method}.*: {len(trainer.train_dataset)} training samples do not fill one batch")
@@ -115,7 +115,7 @@ def train(
     }
 
 
-def _choose_optimizer(trainer: Trainer, job: TrainingJob) -> None:
+def _choose_optimizer(trainer: FiniteTrainer, job: TrainingJob) -> None:
     """float32 masters for bfloat16 weights, else what `optim` names. The trainer makes the groups of weight decay.
 
     Several ranks have the same AdamW for float32 weights, each for its own part; an adapter is whole on each.

@@ -12,6 +12,7 @@ from torch.distributed.tensor import DTensor
 
 from chattpl import ranks
 from chattpl.basemodel import weight_files
+from chattpl.errors import UserError
 from chattpl.training.adapter import bare, weights_of
 from chattpl.training.optimizer import master_of
 from chattpl.training.sharding import unshard
@@ -48,6 +49,9 @@ def finish_weights(model: Any, optimizer: torch.optim.Optimizer, base: Path, dty
     Returns:
         Fields of `chattpl.train_report.Curves`: how the weights differ from those in the folder `base`, as trained and
         as published, each from the base's in the same precision. Tied weights count once.
+
+    Raises:
+        UserError: a weight is not a finite number.
     """
     trained, published, first = _Difference(), _Difference(), Tensors(base)
     compared = True
@@ -61,6 +65,8 @@ def finish_weights(model: Any, optimizer: torch.optim.Optimizer, base: Path, dty
         before = first.find(names, bare(model).base_model_prefix)
         # A weight that is trained in the precision it is published in stays as its rollouts had it.
         after = weight if weight.dtype == dtype else master.to(dtype)
+        if not (master.isfinite().all() and after.isfinite().all()):
+            raise UserError(f"{names[0]} has values after the training that are no finite numbers in {after.dtype}")
         if before is None or before.shape != after.shape:
             compared = False
         else:
