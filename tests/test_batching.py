@@ -132,10 +132,26 @@ def test_ranks_share_out_the_base_of_an_adapter_that_leaves_an_engine_no_room():
     assert chosen == [True, False]
 
 
-@pytest.mark.parametrize(("lora", "expected"), [("none", 3), ("r16", 0.75)])
-def test_what_a_training_keeps_beside_its_engine(lora, expected, monkeypatch, tmp_path):
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [(["lora=none"], 3), (["lora=r16"], 0.75), (["grpo.beta=0.1"], 3.5), (["lora=r16", "grpo.beta=0.1"], 0.75)],
+)
+def test_what_a_training_keeps_beside_its_engine(overrides, expected, monkeypatch, tmp_path):
     monkeypatch.setattr(ranks, "_ours", ranks.Ranks(0, 2))
-    assert kept(training_job(tmp_path, f"lora={lora}", "model.train_dtype=bfloat16")) == expected
+    assert kept(training_job(tmp_path, "method=grpo", "model.train_dtype=bfloat16", *overrides)) == expected
+
+
+def test_the_model_that_grpo_compares_with_is_counted(monkeypatch, tmp_path):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (79 * GIB, 80 * GIB))
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(EMBEDDED))
+    asked = ["method=grpo", "model.train_dtype=bfloat16"]
+    without, beside = (
+        batching(model, replace(training_job(tmp_path, *asked, f"grpo.beta={beta}"), device="cuda"), 512, True).tokens
+        for beta in (0, 0.1)
+    )
+    reference = 2 * sum(each.numel() for each in model.parameters())
+    assert without - beside == pytest.approx(reference / Footprint.of(sizes(model.config), 0, 2).token, abs=1)
 
 
 def test_a_training_that_no_card_can_hold_is_refused_with_what_would_help(monkeypatch, tmp_path):

@@ -85,17 +85,3 @@ def test_a_weight_that_the_published_data_type_cannot_hold_is_not_published():
         model.model.norm.weight[0] = 1e5
     with pytest.raises(UserError, match=r"no finite numbers in torch\.float16"):
         finish_weights(model, MasterAdamW(model.parameters()), EMBEDDED, torch.float16)
-
-
-def test_no_training_computes_attention_with_cudnn(tmp_path, monkeypatch):
-    seen, training_step = [], sft.StepTrainer.training_step
-
-    def watching(*arguments):
-        seen.append(torch.backends.cuda.cudnn_sdp_enabled())
-        return training_step(*arguments)
-
-    monkeypatch.setattr(sft.StepTrainer, "training_step", watching)
-    torch.backends.cuda.enable_cudnn_sdp(True)
-    train_sft(LiveJob.of(training_job(tmp_path, *SHORT)), EnginePool())
-    assert seen == [False] * 6
-    assert torch.backends.cuda.cudnn_sdp_enabled()

@@ -1,8 +1,6 @@
-"""Trainings that stay among the numbers: what makes gradients that are none is left out, and where one is, it ends."""
+"""Trainings that end where their gradients are no numbers any more."""
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -11,21 +9,6 @@ from torch.distributed.tensor import DTensor
 from transformers import Trainer
 
 from chattpl.errors import UserError
-
-
-@contextmanager
-def without_cudnn_attention() -> Iterator[None]:
-    """Have `scaled_dot_product_attention` choose among PyTorch's own kernels.
-
-    Given a mask, as padded batches need one, cuDNN's backward pass gives NaN on an H100 or H200 for a batch whose
-    longest sample has a length of 64 modulo 128 (https://github.com/pytorch/pytorch/issues/196678).
-    """
-    before = torch.backends.cuda.cudnn_sdp_enabled()
-    torch.backends.cuda.enable_cudnn_sdp(False)
-    try:
-        yield
-    finally:
-        torch.backends.cuda.enable_cudnn_sdp(before)
 
 
 class FiniteTrainer(Trainer):

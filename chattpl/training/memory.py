@@ -40,7 +40,7 @@ def batching(
     weights = list(model.parameters())
     parameters = sum(map(torch.numel, weights))
     if adapter is None:
-        state, frozen = parameters * state_bytes(job.train_dtype, job.master_weights), 0
+        state, frozen = parameters * (state_bytes(job.train_dtype, job.master_weights) + reference_bytes(job)), 0
     else:
         state, frozen = adapter_size(model, adapter) * 16, sum(each.nbytes for each in weights)
     footprint = Footprint.of(sizes(model.config), state, width, frozen)
@@ -82,7 +82,14 @@ def kept(job: TrainingJob) -> float:
     """
     if job.lora is not None:
         return (2.0 if job.train_dtype == "float32" else 1.0) / ranks.count() + ADAPTER
-    return state_bytes(job.train_dtype, job.master_weights) / 2 / ranks.count()
+    return (state_bytes(job.train_dtype, job.master_weights) + reference_bytes(job)) / 2 / ranks.count()
+
+
+def reference_bytes(job: TrainingJob) -> int:
+    """Of each parameter of the model that GRPO compares with (`beta`); an adapter's is its own base."""
+    if job.lora is not None or not job.hyperparameters.get("beta"):
+        return 0
+    return 4 if job.train_dtype == "float32" else 2
 
 
 def _available(device: str, share: float) -> float:

@@ -19,6 +19,7 @@ from chattpl.training import METHODS
 from chattpl.training.job import TrainingJob
 from chattpl.training.launch import launch
 from chattpl.training.live import LiveJob, save_model
+from chattpl.training.settings import settings_of_a_training
 from chattpl.training.trackers import tracked
 from chattpl.versions import versions
 
@@ -61,7 +62,7 @@ def _run_here(job: TrainingJob, pool: EnginePool) -> None:
 def _train_and_save(live: LiveJob, pool: EnginePool) -> None:
     job, output = live.job, Path(live.job.output)
     module, _, function = METHODS[job.method].trainer.partition(":")
-    with tracked(job.tracker, job.tracking, job.study, job.name):
+    with tracked(job.tracker, job.tracking, job.study, job.name), settings_of_a_training():
         model, went = getattr(importlib.import_module(module), function)(live, pool)
     if not ranks.is_first():
         return

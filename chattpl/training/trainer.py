@@ -14,7 +14,7 @@ from chattpl.generation.device import conditions
 from chattpl.training import packing
 from chattpl.training.adapter import bare, trained_parameters
 from chattpl.training.callbacks import Checkpoints, Clock, LogProgress, last_checkpoint
-from chattpl.training.finite import FiniteTrainer, without_cudnn_attention
+from chattpl.training.finite import FiniteTrainer
 from chattpl.training.fusing import fused_layers
 from chattpl.training.graphs import graphed_layers
 from chattpl.training.head import score_in_float32
@@ -89,7 +89,6 @@ def train(
         trainer.add_callback(callback)
     signals.defer(all_of_them=ranks.count() > 1)
     with ExitStack() as kernels:
-        kernels.enter_context(without_cudnn_attention())
         if job.device == "cuda":
             kernels.enter_context(fused_layers(bare(trainer.model)))
             if tokens and not trainer.args.gradient_checkpointing and ranks.count() == 1:
