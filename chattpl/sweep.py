@@ -86,6 +86,8 @@ class Sweep:
         planned = _distinct([self._plan(job, number) for number, job in enumerate(jobs)])
         waiting = [plan for plan in planned if not plan.is_known]
         logger.info("%d jobs, %d cells, %d to be done", len(jobs), len(planned), len(waiting))
+        for each in (plan.outcome for plan in planned if waiting and plan.outcome.failure is not None):
+            logger.error("failed: %s: %s", each.name, each.failure)  # now, for the others may take hours
         runtime().outcomes += [plan.outcome for plan in planned if plan.is_known]
         finished, works = sum(plan.finished for plan in planned), [work for plan in waiting for work in plan.works]
         progress.current().expect(len(planned), finished, len(planned) - len(waiting) - finished, works)
