@@ -333,7 +333,8 @@ def test_a_sweep_with_one_bad_value_does_the_rest(micro, tmp_path):
 
 def test_a_cell_that_cannot_be_planned_is_told_before_the_others_begin(micro, tmp_path):
     ended = command(*micro, "-m", "method=none", "eval.format=chat,rawr", cwd=tmp_path)
-    assert "method=none eval.format=rawr: eval.format=rawr: no such value" in ended.out.partition("evaluating base_eval_chat")[0]
+    before = ended.out.partition("evaluating base_eval_chat")[0]
+    assert "method=none eval.format=rawr: eval.format=rawr: no such value" in before
 
 
 # --- a task and a format of one's own
