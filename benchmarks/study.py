@@ -108,6 +108,8 @@ def run_at_once(options: argparse.Namespace) -> int:
     if options.dry:
         print(*(shlex.join(["chattpl", *piece.arguments]) for piece in pieces), sep="\n")
         return 0
+    for name in options.parts:
+        share_models(PARTS[name], options.outputs)
     done = 0
     for ended in side_by_side(pieces, options.at_once, options.seconds, options.outputs / "logs"):
         print(f"{ended.name}: status {ended.status} after {ended.seconds:.0f} s", flush=True)
@@ -121,8 +123,8 @@ def run(options: argparse.Namespace) -> int:
         return run_at_once(options)
     for name in options.parts:
         part = PARTS[name]
-        if part.needs and not options.dry:
-            share_models(options.outputs / part.needs, options.outputs / part.study)
+        if not options.dry:
+            share_models(part, options.outputs)
         arguments = arguments_of(part, options)
         print("chattpl", shlex.join(arguments), flush=True)
         if options.dry:
@@ -151,8 +153,11 @@ def noted_seconds(study: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
 
-def share_models(source: Path, target: Path) -> None:
-    """Let a second study ask the models of the first, so that its cells are in no comparison of the first."""
+def share_models(part: Part, outputs: Path) -> None:
+    """Let a part ask the models of the study that it needs, so that its cells are in no comparison of that study."""
+    if part.needs is None:
+        return
+    source, target = outputs / part.needs, outputs / part.study
     if (source / "models").is_dir() and not (target / "models").exists():
         target.mkdir(parents=True, exist_ok=True)
         subprocess.run(["cp", "-al", source / "models", target / "models"], check=True)

@@ -15,6 +15,8 @@ ENVIRONMENT = {
     "TQDM_DISABLE": "1",
     "TRANSFORMERS_VERBOSITY": "error",
     "HF_HUB_DISABLE_TELEMETRY": "1",
+    # PyTorch's libraries warn of what an engine in this process does by design: binds memory, ends with the process.
+    "TORCH_CPP_LOG_LEVEL": "ERROR",
     # Without large pages a CPU spends a sixth of a training step on handing out memory.
     "THP_MEM_ALLOC_ENABLE": "1",
 }

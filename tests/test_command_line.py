@@ -80,3 +80,8 @@ def test_optuna_searches_for_the_best_figure(tmp_path):
     done = run_main("hydra/sweeper=optuna", "--cfg", "hydra", "--package", "hydra.sweeper", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "direction: maximize" in done.stdout
+
+
+def test_libraries_add_nothing_to_what_a_run_says(tmp_path):
+    done = run_main("method=none", "eval.format=raw", "task.test_limit=4", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
