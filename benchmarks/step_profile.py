@@ -57,17 +57,21 @@ def rest() -> None:
         torch.cuda.synchronize()
 
 
-def timed(function: Callable[..., Any], seconds: dict[str, float], part: str) -> Callable[..., Any]:
-    """The function, its seconds added to those of `part`."""
+def timed(function: Callable[..., Any], seconds: dict[str, float], running: set[str], part: str) -> Callable[..., Any]:
+    """The function, its seconds added to those of `part`; once, where a class calls its base's."""
 
     @functools.wraps(function)
     def call(*arguments: Any, **named: Any) -> Any:
+        if part in running:
+            return function(*arguments, **named)
         rest()
         began = time.perf_counter()
+        running.add(part)
         try:
             return function(*arguments, **named)
         finally:
             rest()
+            running.remove(part)
             seconds[part] += time.perf_counter() - began
 
     return call
@@ -84,10 +88,10 @@ def profile(method: str, overrides: list[str], first: int) -> dict[str, float]:
     import chattpl.generation.transformers
     import chattpl.generation.vllm  # noqa: F401  (the engines' classes)
 
-    seconds: dict[str, float] = defaultdict(float)
+    seconds, running = defaultdict[str, float](float), set[str]()
     for kind, name, part in PARTS[method]:
         for each in classes_with(kind, name) or [kind]:
-            setattr(each, name, timed(getattr(each, name), seconds, part))
+            setattr(each, name, timed(getattr(each, name), seconds, running, part))
     steps: list[tuple[float, dict[str, float]]] = []
     log = Trainer.log
 
