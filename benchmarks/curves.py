@@ -22,15 +22,18 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from commands import add_study_options, chattpl, stock, study_overrides, tried
+from commands import add_study_options, stock, tried
 from datasets import Dataset
 from sections import Figures, Page, machine
+from side_by_side import shared_card
 from stock_data import Composed
+from training_speed import Bench
 from training_tables import section
 
 from chattpl.encoding import Encoding
 from chattpl.tasks.loading import train_samples
 from chattpl.training.data import sft_dataset
+from chattpl.training.trainer import curve
 
 INTRODUCTION = """# The same learning as stock TRL's
 
@@ -50,23 +53,18 @@ ENDS = 20  # steps whose mean is a curve's begin and end
 
 
 def overrides_of(options: argparse.Namespace) -> list[str]:
-    return [
-        "train_format=chat", "method=sft", f"sft.max_steps={options.steps}", "sft.logging_steps=1",
-        "sft.save_strategy=no", *study_overrides(options),
-    ]  # fmt: skip
+    return ["method=sft", f"sft.max_steps={options.steps}", "sft.logging_steps=1", "sft.save_strategy=no"]
 
 
-def losses(side: str, options: argparse.Namespace, composed: Composed, folder: Path) -> Figures:
+def losses(side: str, bench: Bench, composed: Composed, folder: Path) -> Figures:
     """The loss of each step; the training's folder is made in `folder`."""
-    log = options.logs / f"{side}.log"
+    options, log = bench.options, bench.options.logs / f"{side}.log"
     (own := folder / side).mkdir()
     if side in ("chattpl", "padded"):
         padded = ["model.attn_implementation=sdpa"] if side == "padded" else []
-        share = [f"gpu_share={1 / options.at_once:.2f}"] if options.at_once > 1 else []
-        chattpl(["stage=train", *overrides_of(options), *padded, *share, f"output_root={own}"], log)
-        (path,) = own.glob("*/models/*/train.json")
+        _, _, report = bench.ours([*overrides_of(options), *padded, *shared_card(options.at_once)], own, log)
     else:
-        config, path = composed.config, own / "model" / "report.json"
+        config = composed.config
         encoded(config).to_json(own / "train.jsonl")
         shared = {name: config.sft[name] for name in SHARED} | {"seed": config.seed}
         stock("sft.py", [
@@ -74,8 +72,8 @@ def losses(side: str, options: argparse.Namespace, composed: Composed, folder: P
             f"--steps={options.steps}", f"--fields={json.dumps(shared)}", "--no-checkpointing", "--no-cudnn-attention",
             f"--dtype={side}", *(["--autocast"] if config.model.train_dtype == "bfloat16" else []),
         ], log)  # fmt: skip
-    entries = json.loads(path.read_text())["log"]
-    return {"curve": [[entry["step"], entry["loss"]] for entry in entries if "loss" in entry]}
+        report = json.loads((own / "model" / "report.json").read_text())
+    return {"curve": curve(report["log"], "loss")}
 
 
 def encoded(config: Any) -> Dataset:
@@ -116,11 +114,12 @@ def draw(rows: Mapping[str, Figures], path: Path) -> None:
     above, below = figure.subplots(2, sharex=True)
     expected = dict(rows.get(REFERENCE, {}).get("curve", []))
     for side, name in SIDES.items():
-        curve = rows.get(side, {}).get("curve", [])
+        points = rows.get(side, {}).get("curve", [])
         style = {"label": name, "color": f"C{list(SIDES).index(side)}", "linewidth": 1}
-        above.plot(*zip(*curve, strict=True), **style) if curve else None
-        if side != REFERENCE and curve and expected:
-            below.plot(*zip(*((step, loss - expected[step]) for step, loss in curve), strict=True), **style)
+        if points:
+            above.plot(*zip(*points, strict=True), **style)
+        if side != REFERENCE and points and expected:
+            below.plot(*zip(*((step, loss - expected[step]) for step, loss in points), strict=True), **style)
     above.set(ylabel="loss")
     below.set(xlabel="step", ylabel=f"difference from\n{SIDES[REFERENCE]}")
     above.legend(frameon=False)
@@ -139,11 +138,12 @@ def main() -> None:
     title = ", ".join([name, options.task, f"{options.steps} steps", machine(), *options.overrides])
     page = Page(Path(__file__).with_suffix(".md"), INTRODUCTION)
     picture = page.path.with_name(f"curves_{name}.png")
-    composed = Composed.of(overrides_of(options))
+    bench = Bench(options)
+    composed = Composed.of([*bench.model, *overrides_of(options)])
     low = composed.config.model.train_dtype == "bfloat16"
     sides = [side for side in SIDES if low or side != "bfloat16"]
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(options.at_once) as pool:
-        measured = pool.map(lambda side: tried(partial(losses, side, options, composed, Path(folder))), sides)
+        measured = pool.map(lambda side: tried(partial(losses, side, bench, composed, Path(folder))), sides)
         for side, figures in zip(sides, measured, strict=True):
             page.note(title, side, figures, partial(shown, picture.name))
     draw(page.rows(title), picture)

@@ -29,6 +29,11 @@ class Ended:
     seconds: float
 
 
+def shared_card(at_once: int) -> list[str]:
+    """The override for each of so many commands on one GPU: its part of the card's memory, rounded down."""
+    return [f"gpu_share={int(100 / at_once) / 100}"] if at_once > 1 else []
+
+
 def side_by_side(pieces: Sequence[Piece], at_once: int, seconds: float, logs: Path) -> Iterator[Ended]:
     """Run the commands, `at_once` on each GPU, each with its part of the card's memory.
 
@@ -42,7 +47,7 @@ def side_by_side(pieces: Sequence[Piece], at_once: int, seconds: float, logs: Pa
     while waiting or running:
         while waiting and free and time.monotonic() < ends:
             piece, card = waiting.pop(0), free.pop(0)
-            share = [f"gpu_share={int(100 / at_once) / 100}"] if at_once > 1 else []
+            share = shared_card(at_once)
             with (logs / f"{piece.name}.log").open("w", encoding="utf-8") as log:
                 extra = {VISIBLE: card} if card else {}
                 process = start([*piece.arguments, *share], extra, stdout=log, stderr=subprocess.STDOUT)

@@ -30,6 +30,8 @@ Made by `benchmarks/training_speed.py`: chattpl and stock TRL on the same sample
 own.
 Tokens are those of the samples, without padding. Steady is after the first steps; the whole command includes the start
 of Python, loading, and saving the model. Peaks are the GPU's memory in use by the whole process, engine included.
+Sections were measured on several hosts, whose processors differ where their cards do not; a row may be of another host
+than its neighbour.
 On a CPU stock TRL too trains in float32 where chattpl's configuration does, and without gradient checkpointing.
 """
 FIRST = 3  # steps that are left out: kernels are chosen, memory is allocated

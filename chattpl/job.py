@@ -89,7 +89,7 @@ def _one_of_many(composed: DictConfig, path: Path) -> float | None:
     except Exception as error:
         outcome = outcome_of(run, failure=reason(error))
         write_json(path, asdict(outcome))
-        logger.error("failed: %s: %s", outcome.name, outcome.failure)  # now, for the sweep may go on for hours
+        tell_failure(outcome)
         raise
     write_json(path, asdict(outcome_of(run)))
     return _objective(run)
@@ -186,6 +186,11 @@ def reason(error: Exception) -> str:
         traceback.print_exception(error)
         line = f"{type(error).__name__}: {' '.join(str(error).split())}"
     return line
+
+
+def tell_failure(outcome: Outcome) -> None:
+    """At once, for the sweep may go on for hours; its end lists all failures again."""
+    logger.error("failed: %s: %s", outcome.name, outcome.failure)
 
 
 class Recorder:

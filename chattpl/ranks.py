@@ -13,6 +13,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from chattpl.environment import restored
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -125,13 +127,6 @@ def shares(weights: Sequence[int]) -> list[list[int]]:
 def told() -> Iterator[None]:
     """Meanwhile the environment says which rank this is, with a device of its own, as `torchrun` would."""
     added = {"RANK": str(_ours.rank), "LOCAL_RANK": "0", "WORLD_SIZE": str(_ours.count)} if _ours.count > 1 else {}
-    before = {name: os.environ.get(name) for name in added}
-    os.environ.update(added)
-    try:
+    with restored(added):
+        os.environ.update(added)
         yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value

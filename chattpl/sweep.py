@@ -29,7 +29,7 @@ from chattpl.display import shown
 from chattpl.errors import UserError
 from chattpl.files import make_folder
 from chattpl.hashing import digest
-from chattpl.job import IN_PROCESS, outcome_of, prepare, reason
+from chattpl.job import IN_PROCESS, outcome_of, prepare, reason, tell_failure
 from chattpl.outcome import Outcome, journal
 from chattpl.progress import Work
 from chattpl.queue import Queued, QueueLauncher
@@ -87,7 +87,7 @@ class Sweep:
         waiting = [plan for plan in planned if not plan.is_known]
         logger.info("%d jobs, %d cells, %d to be done", len(jobs), len(planned), len(waiting))
         for each in (plan.outcome for plan in planned if waiting and plan.outcome.failure is not None):
-            logger.error("failed: %s: %s", each.name, each.failure)  # now, for the others may take hours
+            tell_failure(each)
         runtime().outcomes += [plan.outcome for plan in planned if plan.is_known]
         finished, works = sum(plan.finished for plan in planned), [work for plan in waiting for work in plan.works]
         progress.current().expect(len(planned), finished, len(planned) - len(waiting) - finished, works)

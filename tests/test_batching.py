@@ -21,6 +21,17 @@ QWEN3_4B = {"hidden_size": 2560, "num_hidden_layers": 36, "num_attention_heads":
 PARAMETERS = 4_022_468_096
 
 
+@pytest.fixture
+def card(monkeypatch):
+    """Pretends a GPU of 80 GiB, of which so many are free."""
+
+    def pretend(free: int) -> None:
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (free * GIB, 80 * GIB))
+        monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+
+    return pretend
+
+
 def four_billion(state=12, width=2):
     return Footprint.of(QWEN3_4B, PARAMETERS * state, width)
 
@@ -51,9 +62,8 @@ def test_a_sample_is_never_divided_however_little_memory_there_is():
     assert fitting(four_billion(), 8 * GIB, 700, None).tokens == 700
 
 
-def test_a_training_that_shares_its_card_leaves_the_other_part_alone(monkeypatch, tmp_path):
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (79 * GIB, 80 * GIB))
-    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+def test_a_training_that_shares_its_card_leaves_the_other_part_alone(card, tmp_path):
+    card(79)
     model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(EMBEDDED))
     job = replace(training_job(tmp_path), device="cuda")
     alone, shared = (batching(model, replace(job, gpu_share=share), 512, True).tokens for share in (1, 0.5))
@@ -141,9 +151,8 @@ def test_what_a_training_keeps_beside_its_engine(overrides, expected, monkeypatc
     assert kept(training_job(tmp_path, "method=grpo", "model.train_dtype=bfloat16", *overrides)) == expected
 
 
-def test_the_model_that_grpo_compares_with_is_counted(monkeypatch, tmp_path):
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (79 * GIB, 80 * GIB))
-    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+def test_the_model_that_grpo_compares_with_is_counted(card, tmp_path):
+    card(79)
     model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(EMBEDDED))
     asked = ["method=grpo", "model.train_dtype=bfloat16"]
     without, beside = (
@@ -154,9 +163,8 @@ def test_the_model_that_grpo_compares_with_is_counted(monkeypatch, tmp_path):
     assert without - beside == pytest.approx(reference / Footprint.of(sizes(model.config), 0, 2).token, abs=1)
 
 
-def test_a_training_that_no_card_can_hold_is_refused_with_what_would_help(monkeypatch, tmp_path):
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (6 * GIB, 80 * GIB))
-    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+def test_a_training_that_no_card_can_hold_is_refused_with_what_would_help(card, tmp_path):
+    card(6)
     model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(EMBEDDED))
     job = replace(training_job(tmp_path), device="cuda")
     with pytest.raises(UserError, match=r"needs \d+ GiB .* 6 are free: choose more cards \(gpus=2\), an adapter"):

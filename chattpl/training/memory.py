@@ -46,7 +46,7 @@ def batching(
     footprint = Footprint.of(sizes(model.config), state, width, frozen)
     memory = min(ranks.gathered(_available(job.device, job.gpu_share)))
     asked = job.hyperparameters.get("gradient_checkpointing")
-    gathered = Gathered.of(sizes(model.config), parameters, 4 if job.train_dtype == "float32" else 2, adapter is None)
+    gathered = Gathered.of(sizes(model.config), parameters, parameter_bytes(job), adapter is None)
     chosen = shared_out(footprint, gathered, ranks.count(), memory, longest, asked, -(-engine // GIB) * GIB)
     least = taken(footprint, gathered, ranks.count(), longest, chosen)
     if job.device == "cuda" and least > memory + HEAD:  # even without working memory
@@ -81,14 +81,17 @@ def kept(job: TrainingJob) -> float:
     A card has all of an adapter's base, and not its share, where the engine leaves room for that (`shared_out`).
     """
     if job.lora is not None:
-        return (2.0 if job.train_dtype == "float32" else 1.0) / ranks.count() + ADAPTER
+        return parameter_bytes(job) / 2 / ranks.count() + ADAPTER
     return (state_bytes(job.train_dtype, job.master_weights) + reference_bytes(job)) / 2 / ranks.count()
 
 
 def reference_bytes(job: TrainingJob) -> int:
     """Of each parameter of the model that GRPO compares with (`beta`); an adapter's is its own base."""
-    if job.lora is not None or not job.hyperparameters.get("beta"):
-        return 0
+    return parameter_bytes(job) if job.lora is None and job.hyperparameters.get("beta") else 0
+
+
+def parameter_bytes(job: TrainingJob) -> int:
+    """Of each parameter, alone."""
     return 4 if job.train_dtype == "float32" else 2
 
 

@@ -1,10 +1,11 @@
 """PyTorch's settings for the whole process, while a model is trained in it and afterwards."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+
+from chattpl.environment import restored
 
 # What `full_determinism` sets, which a process that is started later would take over.
 DETERMINISTIC = (
@@ -27,16 +28,11 @@ def settings_of_a_training() -> Iterator[None]:
     attention, cudnn = torch.backends.cuda.cudnn_sdp_enabled(), torch.backends.cudnn
     kernels = cudnn.deterministic, cudnn.benchmark
     strict, warns = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    variables = {name: os.environ.get(name) for name in DETERMINISTIC}
     torch.backends.cuda.enable_cudnn_sdp(False)
     try:
-        yield
+        with restored(DETERMINISTIC):
+            yield
     finally:
         torch.backends.cuda.enable_cudnn_sdp(attention)
         torch.use_deterministic_algorithms(strict, warn_only=warns)
         cudnn.deterministic, cudnn.benchmark = kernels
-        for name, value in variables.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value

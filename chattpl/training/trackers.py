@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from chattpl.environment import restored
 from chattpl.errors import UserError
 
 
@@ -46,10 +47,7 @@ def check_tracker(name: str) -> None:
 def tracked(name: str, folder: str, study: str, model: str) -> Iterator[None]:
     """Set the environment in which the tracker finds its folder and names."""
     added = {key: value for key, value in TRACKERS[name].environment.items() if key not in os.environ}
-    for variable, value in added.items():
-        os.environ[variable] = value.format(folder=folder, study=study, name=model)
-    try:
+    with restored(added):
+        for variable, value in added.items():
+            os.environ[variable] = value.format(folder=folder, study=study, name=model)
         yield
-    finally:
-        for variable in added:
-            del os.environ[variable]
